@@ -68,7 +68,7 @@ def sides(algorithm: str, n: int, d: int) -> dict[str, Callable[[], Fit]]:
             "scikit-learn": _estimator(
                 "sklearn.cluster", "KMeans", n_clusters=BLOBS, n_init=1, random_state=0
             ),
-            "Atelier": lambda: _registered("kmeans", clusters=BLOBS, starts=1),
+            "Atelier": lambda: _find_and_fit("kmeans", clusters=BLOBS, starts=1),
         }
     arguments = {"min_cluster_size": MIN_CLUSTER_SIZE, "min_samples": MIN_SAMPLES}
     cores = len(os.sched_getaffinity(0))
@@ -77,7 +77,7 @@ def sides(algorithm: str, n: int, d: int) -> dict[str, Callable[[], Fit]]:
         "hdbscan": _estimator("hdbscan", "HDBSCAN", **arguments, core_dist_n_jobs=cores),
         "fast-hdbscan": _estimator("fast_hdbscan", "HDBSCAN", **arguments),
         "hdbscan-rs": _estimator("hdbscan_rs", "HDBSCAN", **arguments),
-        "Atelier": lambda: _registered("hdbscan", **arguments),
+        "Atelier": lambda: _find_and_fit("hdbscan", **arguments),
     }
 
 
@@ -95,7 +95,7 @@ def _own_dbscan(**arguments: Any) -> Fit:
     return lambda X: dbscan(X, **arguments).labels
 
 
-def _registered(name: str, **parameters: Any) -> Fit:
+def _find_and_fit(name: str, **parameters: Any) -> Fit:
     algorithms = importlib.import_module("pipelines.clustering.algorithms.registry")
     algorithm = algorithms.find(name)
     params = algorithm.parameters(**parameters)

@@ -90,7 +90,7 @@ def starter(home: Path, rounds: int, steps: int) -> None:
     cache = _cache(home)
     seconds = in_turn({name: _painter(home, cache, name, steps) for name in SIDES}, rounds)
     table(f"one picture, {steps} steps, {cache.device}", seconds, TARGET)
-    for entry in cache.loaded():
+    for entry in cache.list_loaded():
         print(f"  {entry.name:<44}{entry.bytes / 1e6:>9.0f} MB")
     print(f"  {'the whole process at its largest':<44}{_largest():>9.0f} MB")
 

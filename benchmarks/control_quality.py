@@ -140,7 +140,7 @@ def _measure(name, scenes, renders, reader: Reader, painter: Painter, options) -
     else:
         maps = [inverse_depth(each.depth) for each in renders]
     toys = [_beside(each.mask) for each in renders]
-    contrary = [_contradicted(scene, index) for index, scene in enumerate(scenes)]
+    contrary = [_contradict(scene, index) for index, scene in enumerate(scenes)]
     what, short = ("edge F1", "toy's") if name.endswith("sketch") else ("depth correlation", "")
     print(f"\n{name}, {what}, goal {GOALS[name]} at weight 1, {len(scenes)} scenes a row")
     print(
@@ -191,7 +191,7 @@ def _row(title, weight, name, pictures, asked, maps, toys, reader: Reader) -> No
     print(f"{title:<27}{at:>7}{agreement:>19.3f}{toy_s}{shown}", flush=True)
 
 
-def _contradicted(scene: Scene, index: int) -> Scene:
+def _contradict(scene: Scene, index: int) -> Scene:
     """The same toy in another colour and at another place."""
 
     def other(names: Sequence[str], own: str) -> str:

@@ -81,7 +81,7 @@ def main() -> None:
 def curves(cache: ModelCache, home: Path, options: argparse.Namespace) -> None:
     """Prints a row for each strength."""
     scenes = measuring_scenes(options.count, 1, FIRST_RELEASE)
-    asked = [recoloured(scene, index) for index, scene in enumerate(scenes)]
+    asked = [recolour(scene, index) for index, scene in enumerate(scenes)]
     renders = [render(scene).image for scene in scenes]
     judge = load_judge(STARTER / "judge")
     estimator = DepthEstimator.from_pretrained(STARTER / "depth", dtype=torch.float32).eval()
@@ -117,7 +117,7 @@ def curves(cache: ModelCache, home: Path, options: argparse.Namespace) -> None:
         print(f"{path} written")
 
 
-def recoloured(scene: Scene, index: int) -> Scene:
+def recolour(scene: Scene, index: int) -> Scene:
     """The same toy at the same place in another colour."""
     (thing,) = scene.things
     others = [colour for colour in COLOURS if colour != thing.colour]
@@ -172,7 +172,7 @@ def speeds(cache: ModelCache, home: Path, rounds: int, steps: int) -> None:
     (scene,) = measuring_scenes(1, 1, FIRST_RELEASE)
     picture = Image.fromarray(render(scene).image)
     begin = {"picture": keep_input(home, "local", picture), "strength": strength}
-    prompt = caption(recoloured(scene, 0), 0, plain=True)
+    prompt = caption(recolour(scene, 0), 0, plain=True)
     request = TextToImageRequest(
         prompt=prompt, steps=steps, seed=1, sampler="DPM++ 2M", from_picture=begin
     )

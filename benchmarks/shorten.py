@@ -54,7 +54,7 @@ class Model:
 
 
 def main() -> None:
-    options = parsed()
+    options = parse_arguments()
     stop = threading.Event()
     loaded = Model(*load_model(options.model, options.device), options.device)
     blocks = loaded.model.config.num_hidden_layers
@@ -79,7 +79,7 @@ def main() -> None:
         print(f"<!-- {criterion}: scored in {seconds:.0f} s -->", flush=True)
 
 
-def parsed() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", type=Path, help="a folder or a GGUF; else the SmolLM2 here")
     parser.add_argument("--device", default=None)

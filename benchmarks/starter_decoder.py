@@ -86,7 +86,7 @@ def main() -> None:
             ]
             z = torch.cat(parts).float()
         for name, decode in decoders.items():
-            seconds, pictures = _timed(decode, z)
+            seconds, pictures = _time_decoding(decode, z)
             noise = [psnr(*pair) for pair in zip(pictures, held_out.images, strict=True)]
             sharp = [sharpness(*pair) for pair in zip(pictures, held_out.images, strict=True)]
             edges, flats = np.mean(sharp, 0)
@@ -119,7 +119,7 @@ def _enlarge(picture: np.ndarray, how: int) -> np.ndarray:
     return cv2.resize(picture, (SIDE, SIDE), interpolation=how)
 
 
-def _timed(decode, latents: torch.Tensor) -> tuple[float, list[np.ndarray]]:
+def _time_decoding(decode, latents: torch.Tensor) -> tuple[float, list[np.ndarray]]:
     """The median time of a picture in seconds, and the pictures."""
     times, pictures = [], []
     for z in latents:

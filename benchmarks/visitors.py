@@ -337,12 +337,12 @@ async def together(one: Callable[[int], Awaitable[None]], count: int, at_once: i
     """``one(number)`` for each number below ``count``, ``at_once`` at a time."""
     places = asyncio.Semaphore(at_once)
 
-    async def placed(number: int) -> None:
+    async def place(number: int) -> None:
         async with places:
             with contextlib.suppress(httpx.HTTPError):
                 await one(number)
 
-    await asyncio.gather(*(placed(number) for number in range(count)))
+    await asyncio.gather(*(place(number) for number in range(count)))
 
 
 async def until_ended(guest: httpx.AsyncClient, crowd: Crowd, answer: httpx.Response) -> None:

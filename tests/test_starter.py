@@ -100,9 +100,9 @@ def test_a_seed_gives_the_same_picture_after_another_model_has_taken_its_place(t
     shutil.copytree(twin_folder("sd1"), home / "models" / "another")
     cache = _cache_in(home, 2**31)
     (first,), _ = _paint(cache, **FEW)
-    cache.budget_bytes = cache.loaded()[0].bytes  # room for one
+    cache.budget_bytes = cache.list_loaded()[0].bytes  # room for one
     _paint(cache, **FEW, model="another")
-    assert [entry.name for entry in cache.loaded()] == ["another"]
+    assert [entry.name for entry in cache.list_loaded()] == ["another"]
     (again,), _ = _paint(cache, **FEW)
     assert np.abs(again - first).max() <= 1
 

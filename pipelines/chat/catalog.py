@@ -39,7 +39,7 @@ class MadeModels(Protocol):
 
     def by_id(self, id: str) -> MadeModel: ...
 
-    def made_by(self, owner: str) -> list[MadeModel]: ...
+    def models_of(self, owner: str) -> list[MadeModel]: ...
 
 
 class ChatCatalog:
@@ -115,9 +115,9 @@ class ChatCatalog:
             base = self.get(made.made_from)
         return made.entry(base)
 
-    def made_by(self, owner: str) -> list[ChatEntry]:
+    def models_of(self, owner: str) -> list[ChatEntry]:
         """The models that ``owner`` has made here, newest first; they are not in :meth:`models`."""
-        made = [] if self._made is None else self._made.made_by(owner)
+        made = [] if self._made is None else self._made.models_of(owner)
         return [self._made_entry(each) for each in made]
 
     def is_here(self, entry: ChatEntry) -> bool:

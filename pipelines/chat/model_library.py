@@ -92,7 +92,7 @@ class ModelLibrary:
     def __init__(self, home: Path) -> None:
         self._folder = home / MODELS
 
-    def made_by(self, owner: str) -> list[MadeModel]:
+    def models_of(self, owner: str) -> list[MadeModel]:
         """The owner's models with what is known of them, newest first."""
         mine = [made for made in self._all() if made.owner == owner]
         return sorted(mine, key=lambda made: (-made.created, made.id))

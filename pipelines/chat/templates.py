@@ -99,7 +99,7 @@ def render(
     return [part for part in parts if part.text]
 
 
-def written_in(template: str, tokens: Mapping[str, Any] | None = None) -> set[str]:
+def special_tokens_in(template: str, tokens: Mapping[str, Any] | None = None) -> set[str]:
     """What looks like a special token in a template's source, or in what it makes of a short
     conversation; the tokenizer knows which are.
 

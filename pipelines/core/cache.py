@@ -171,7 +171,7 @@ class ModelCache:
                 slot.waiting -= 1
                 self._changed.notify_all()
 
-    def loaded(self) -> list[Entry]:
+    def list_loaded(self) -> list[Entry]:
         """All that is kept or on its way, most recently used first."""
         with self._changed:
             slots = sorted(self._slots.values(), key=lambda slot: -slot.used)

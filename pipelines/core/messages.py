@@ -39,7 +39,7 @@ class Message:
 
     def values_said(self, say: Callable[[Message], str]) -> dict[str, Any]:
         """The values for the fields; those that are messages as ``say`` says them."""
-        return {name: _said(value, say) for name, value in self.values.items()}
+        return {name: _translate_value(value, say) for name, value in self.values.items()}
 
     def __repr__(self) -> str:
         return f"Message({str(self)!r})"
@@ -64,7 +64,7 @@ class Message:
         return cls(data["template"], **values)
 
     @classmethod
-    def checked(cls, data: Any, depth: int = MAX_DEPTH) -> Message:
+    def from_untrusted_json(cls, data: Any, depth: int = MAX_DEPTH) -> Message:
         """:meth:`from_json` of what another process has sent, which may send anything.
 
         A template is formatted: a field such as ``{x:>999999999}`` would fill the memory, and one
@@ -88,7 +88,7 @@ class Message:
         for name, value in values.items():
             inner = value if isinstance(value, list) else [value]
             if depth and inner and len(inner) <= MAX_VALUES and all(map(_is_message, inner)):
-                within = [cls.checked(each, depth - 1) for each in inner]
+                within = [cls.from_untrusted_json(each, depth - 1) for each in inner]
                 values = {**values, name: within if isinstance(value, list) else within[0]}
                 continue
             if value is not None and type(value) not in (str, int, float, bool):
@@ -108,12 +108,12 @@ class Message:
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> core_schema.CoreSchema:
         return core_schema.no_info_plain_validator_function(
-            lambda data: data if isinstance(data, cls) else cls.checked(data),
+            lambda data: data if isinstance(data, cls) else cls.from_untrusted_json(data),
             serialization=core_schema.plain_serializer_function_ser_schema(cls.to_json),
         )
 
 
-def _said(value: Any, say: Callable[[Message], str]) -> Any:
+def _translate_value(value: Any, say: Callable[[Message], str]) -> Any:
     if isinstance(value, Message):
         return say(value)
     if _has_messages(value):

@@ -304,7 +304,7 @@ class WorkFolder:
     # --- one process at a time --------------------------------------------------------------
 
     @contextlib.contextmanager
-    def held(self, patience: float = 2.0) -> Iterator[bool]:
+    def hold(self, patience: float = 2.0) -> Iterator[bool]:
         """Holds the folder for this process; yields whether nobody else holds it already.
 
         Args:
@@ -322,7 +322,7 @@ class WorkFolder:
         """Whether a process is at work here, whoever started it."""
         if not (self.path / "lock").exists():  # looking makes one, which would look like new work
             return False
-        with self.held(patience=0) as free:
+        with self.hold(patience=0) as free:
             return not free
 
 
@@ -422,7 +422,7 @@ def note_of(line: dict[str, Any]) -> Message:
         UnreadableAnswer: there is none; the process reads strangers' photos, and may say anything.
     """
     try:
-        return Message.checked(line.get("message"))
+        return Message.from_untrusted_json(line.get("message"))
     except ValueError as error:
         raise UnreadableAnswer(str(error)) from None
 

@@ -114,7 +114,7 @@ def denoise(
             change = beginning.change.sign() if beginning.gradual else beginning.change
             latents = torch.lerp(beginning.latents.expand_as(latents), latents, change)
         shares = signal_and_noise(scheduler, timestep)
-        shown = denoised_by(prediction_type(scheduler), shares, prediction, model_input)
+        shown = predict_x0(prediction_type(scheduler), shares, prediction, model_input)
         yield Step(index, total, latents, shown)
 
 
@@ -165,7 +165,7 @@ def keep_picture(
         kind: the scheduler's, by :func:`prediction_type`.
         shares: of signal and noise in ``model_input``.
     """
-    denoised = denoised_by(kind, shares, prediction, model_input)
+    denoised = predict_x0(kind, shares, prediction, model_input)
     difference = (1 - change) * (latents - denoised)  # what x̂0 is to gain
     signal, noise = shares
     match kind:
@@ -190,7 +190,7 @@ def prediction_type(scheduler: Any) -> str:
     return scheduler.config.get("prediction_type", "flow_prediction")
 
 
-def denoised_by(
+def predict_x0(
     kind: str, shares: tuple[float, float], prediction: torch.Tensor, model_input: torch.Tensor
 ) -> torch.Tensor:
     """x̂0 from a prediction. Schedulers differ in what they return of it, so it is computed here.

@@ -111,7 +111,7 @@ class DiffusionModel:
             self._fast_unet = fast
 
     @contextmanager
-    def held(self, alone: bool = False) -> Iterator[None]:
+    def hold(self, alone: bool = False) -> Iterator[None]:
         """Nobody changes the weights meanwhile; ``alone``: nobody else paints, so they may be.
 
         Raises:

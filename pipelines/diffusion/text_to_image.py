@@ -126,7 +126,7 @@ def with_upscaler(
         return backend
     entry = Upscalers(cache.home).get(settings.hires.upscaler)
     yield from upscale.warm(entry, cache, stop)
-    network = leases.enter_context(upscale.leased(entry, cache))
+    network = leases.enter_context(upscale.lease_network(entry, cache))
     return partial(backend or unet_batch, upscaler=network)
 
 

@@ -254,7 +254,7 @@ class Texts:
         return torch.cat(embeds, dim=-1), pooled
 
     @torch.no_grad()
-    def known(self, captions: list[str]) -> dict[str, tuple[Tensor, Tensor | None]]:
+    def encode_captions(self, captions: list[str]) -> dict[str, tuple[Tensor, Tensor | None]]:
         """Each caption's embedding (length, width) and pooled one, encoded once."""
         found = {}
         for caption in captions:

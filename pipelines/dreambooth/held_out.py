@@ -49,7 +49,7 @@ def held_out_loss(
             noise = torch.randn(batch.latents.shape, generator=generator)
             t = torch.tensor([int((draw + 0.5) / DRAWS * noising.steps)])
             x0, noise, t = (each.to(device) for each in (batch.latents, noise, t))
-            prediction = network(noising.noised(x0, noise, t), t, **conditions(batch))
+            prediction = network(noising.add_noise(x0, noise, t), t, **conditions(batch))
             target = noising.target(x0, noise, t)
             losses.append(float((prediction.float() - target).square().mean()))
     return sum(losses) / len(losses)

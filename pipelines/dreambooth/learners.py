@@ -55,7 +55,7 @@ class Learner(ABC):
         self.request, self.base = request, base
 
     @abstractmethod
-    def named(self) -> dict[str, nn.Parameter]:
+    def parameters_by_name(self) -> dict[str, nn.Parameter]:
         """All that learns, by names that stay the same when the training is resumed."""
 
     @abstractmethod
@@ -64,7 +64,7 @@ class Learner(ABC):
 
     @property
     def parameters(self) -> list[nn.Parameter]:
-        return list(self.named().values())
+        return list(self.parameters_by_name().values())
 
     def groups(self) -> list[dict[str, Any]]:
         """For the optimiser: ``{"params": …, "lr": …}`` of the UNet, and of the text encoders."""
@@ -73,19 +73,19 @@ class Learner(ABC):
         sides = {"unet": request.learning_rate, "text": text_rate}
         groups = []
         for side, rate in sides.items():
-            own = [p for name, p in self.named().items() if name.startswith(side)]
+            own = [p for name, p in self.parameters_by_name().items() if name.startswith(side)]
             if own:
                 groups.append({"params": own, "lr": rate})
         return groups
 
     def state(self) -> dict[str, Tensor]:
         """Copies on the CPU of all that learns."""
-        return {name: p.detach().cpu().clone() for name, p in self.named().items()}
+        return {name: p.detach().cpu().clone() for name, p in self.parameters_by_name().items()}
 
     @torch.no_grad()
     def load(self, state: dict[str, Tensor]) -> None:
         """Takes a :meth:`state` back."""
-        named = self.named()
+        named = self.parameters_by_name()
         if named.keys() != state.keys():
             raise ValueError("the checkpoint holds other weights than this training learns")
         for name, parameter in named.items():
@@ -107,7 +107,7 @@ class LoraLearner(Learner):
         base.lower_frozen_weights()
         cast_training_params([base.unet, *base.text_encoders], dtype=torch.float32)
 
-    def named(self) -> dict[str, nn.Parameter]:
+    def parameters_by_name(self) -> dict[str, nn.Parameter]:
         modules = {"unet": self.base.unet}
         if self.text_learns:
             modules |= {f"text{i}": each for i, each in enumerate(self.base.text_encoders)}
@@ -151,7 +151,7 @@ class FullLearner(Learner):
             for encoder in base.text_encoders:
                 encoder.requires_grad_(True)
 
-    def named(self) -> dict[str, nn.Parameter]:
+    def parameters_by_name(self) -> dict[str, nn.Parameter]:
         modules = {"unet": self.base.unet}
         if self.text_learns:
             modules |= {f"text{i}": each for i, each in enumerate(self.base.text_encoders)}
@@ -217,7 +217,7 @@ class WordLearner(Learner):
             self.embeddings.append(embedding)
         base.lower_frozen_weights()
 
-    def named(self) -> dict[str, nn.Parameter]:
+    def parameters_by_name(self) -> dict[str, nn.Parameter]:
         return {f"text{i}.rows": each.rows for i, each in enumerate(self.embeddings)}
 
     def groups(self) -> list[dict[str, Any]]:

@@ -41,7 +41,7 @@ class Noising:
     def steps(self) -> int:
         return len(self.alphas)
 
-    def noised(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    def add_noise(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """x_t (B, C, h, w) at ``t`` (B,) int64."""
         signal, sigma = self._factors(t)
         return signal * x0 + sigma * noise

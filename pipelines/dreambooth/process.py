@@ -67,7 +67,7 @@ def run(
     home = cache.home
     started = time.monotonic()
     folder = TrainingFolder(home, request.training)
-    if (kept := _done_already(folder, request)) is not None:
+    if (kept := _find_finished(folder, request)) is not None:
         folder.begin(request)
         yield _result(folder, kept, folder.steps_in_library, started)
         return
@@ -120,7 +120,7 @@ def _result(
 ) -> Result:
     notes = []
     with contextlib.suppress(ValueError):  # there is none; the trainer could say anything
-        notes = [Message.checked((folder.about_result or {}).get("remark")).to_json()]
+        notes = [Message.from_untrusted_json((folder.about_result or {}).get("remark")).to_json()]
     return Result(
         {
             "notes": notes,
@@ -134,7 +134,7 @@ def _result(
     )
 
 
-def _done_already(folder: TrainingFolder, request: TrainingRequest) -> LoraRecord | None:
+def _find_finished(folder: TrainingFolder, request: TrainingRequest) -> LoraRecord | None:
     """What all steps have made, where it is still in the library.
 
     The studio may have ended before it could say so, and there is nothing left to go on from.

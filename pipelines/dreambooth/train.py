@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     if not accelerator.is_main_process:  # the main one holds the folder
         return _train(folder, request, accelerator, options.offline)
-    with folder.held() as mine:
+    with folder.hold() as mine:
         if not mine:
             return TAKEN
         return _train(folder, request, accelerator, options.offline)

@@ -99,7 +99,7 @@ class Trainer:
         learner = self.learner = LEARNERS[request.method](request, base)
         texts = self.texts = Texts(base)
         self._warn_of_long(texts)
-        self.known = {} if learner.text_learns else texts.known(self.dataset.captions)
+        self.known = {} if learner.text_learns else texts.encode_captions(self.dataset.captions)
         self._paints = bool(request.sample_every and request.sample_prompts)
         again = self._paints or request.method == "full"
         base.put_away(again, "vae")
@@ -142,15 +142,15 @@ class Trainer:
                 height=self.resolution,
             )
 
-        def done(finished: int) -> None:
+        def report(finished: int) -> None:
             self._note(
                 Message("Painting class pictures: {done} of {total}", done=finished, total=total),
                 finished / total,
             )
 
         if here:
-            done(0)
-            class_pictures.paint_missing(folder, here, request.class_prompt, paint, done)
+            report(0)
+            class_pictures.paint_missing(folder, here, request.class_prompt, paint, report)
         accelerator.wait_for_everyone()
         return class_pictures.read(folder, count)
 
@@ -266,7 +266,7 @@ class Trainer:
         counts = [batch.instances, len(batch.captions) - batch.instances]
         t = torch.cat([spread_timesteps(n, noising.steps, generator) for n in counts if n])
         x0, noise, t = (each.to(self.device) for each in (batch.latents, noise, t))
-        noised = noising.noised(x0, noise, t)
+        noised = noising.add_noise(x0, noise, t)
         prediction = self.trained(noised, t, **self.conditions(batch))
         return dreambooth_loss(
             prediction.float(),

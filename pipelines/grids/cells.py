@@ -106,7 +106,7 @@ class _Read:
     field: str
     values: tuple[Any, ...]
 
-    def shown(self, number: int) -> str:
+    def format_value(self, number: int) -> str:
         value = self.values[number]
         if self.field == PROMPT:
             return value[1]
@@ -148,7 +148,8 @@ def plan(
     for numbers in itertools.product(*(range(len(read[at].values)) for at in order)):
         place = dict(zip(order, numbers, strict=True))
         values = tuple(
-            f"{label_of(axis.field)}: {axis.shown(place[at])}" for at, axis in enumerate(read)
+            f"{label_of(axis.field)}: {axis.format_value(place[at])}"
+            for at, axis in enumerate(read)
         )
         try:
             data = fields

@@ -211,14 +211,14 @@ class Catalog:
             raise NotFound("{name} is a LoRA; it needs a model to work on.", name=record.name)
         path = self._own_models.path(record)
         entry = _local_entry(name, path, path.parent, self._configs)
-        made_from = self._made_from(record.base)
+        made_from = self._find_shipped(record.base)
         update: dict[str, Any] = {"title": record.name}
         if made_from is not None:
             inherited = ("defaults", "shape_of", "negative_prompt_used")
             update |= {name: getattr(made_from, name) for name in inherited}
         return entry.model_copy(update=update)
 
-    def _made_from(self, base: str | None) -> ModelEntry | None:
+    def _find_shipped(self, base: str | None) -> ModelEntry | None:
         """The shipped model at the root of what was trained or merged, as far as that is known."""
         if base is not None and base.startswith(OWN):
             with contextlib.suppress(UserError):  # deleted meanwhile

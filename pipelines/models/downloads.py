@@ -362,9 +362,9 @@ def hub_errors_as_unavailable(title: str, repo: str, gated: bool = False) -> Ite
     except HfHubHTTPError as error:
         if gated and error.response.status_code in (401, 403):
             raise _gated_repo(title, repo) from error
-        raise _broken_off(title, error) from error
+        raise _interruption_error(title, error) from error
     except (httpx2.HTTPError, httpx2.InvalidURL, ConnectionError, TimeoutError) as error:
-        raise _broken_off(title, error) from error
+        raise _interruption_error(title, error) from error
 
 
 def _gated_repo(title: str, repo: str) -> Unavailable:
@@ -377,7 +377,7 @@ def _gated_repo(title: str, repo: str) -> Unavailable:
     )
 
 
-def _broken_off(title: str, error: Exception) -> Unavailable:
+def _interruption_error(title: str, error: Exception) -> Unavailable:
     return Unavailable(
         "{model} could not be downloaded from the hub ({reason}). Check the network and send the "
         "request again; what has arrived is kept.",

@@ -91,7 +91,7 @@ class Upscalers:
             close=closest(name, entries),
         )
 
-    def refused(self) -> list[Message]:
+    def list_refusals(self) -> list[Message]:
         """Why files of one's own cannot be used."""
         return [each.reason for each in self._files() if isinstance(each, Refusal)]
 

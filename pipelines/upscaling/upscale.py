@@ -37,7 +37,7 @@ def run(
     entry = Upscalers(cache.home).get(request.upscaler)
     yield from warm(entry, cache, stop)
     started = time.perf_counter()
-    with leased(entry, cache) as network:
+    with lease_network(entry, cache) as network:
         steps = enlarge(picture, size, network, entry.name)
         try:
             while True:
@@ -59,7 +59,7 @@ def warm(entry: UpscalerEntry, cache: ModelCache, stop: threading.Event) -> Iter
 
 
 @contextmanager
-def leased(entry: UpscalerEntry, cache: ModelCache) -> Iterator[Network | None]:
+def lease_network(entry: UpscalerEntry, cache: ModelCache) -> Iterator[Network | None]:
     """The network of an upscaler; None of one that only computes."""
     if entry.path is None:
         yield None

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pipelines.core.messages import Message
 from pipelines.core.paths import ASSETS
-from studio.core.rewriting import rewritten
+from studio.core.rewriting import rewrite_body
 from studio.i18n import LANGUAGES, translate
 
 MANIFEST = b'href="/manifest.json"'  # Gradio's link, to the root of the host
@@ -92,7 +92,7 @@ class OwnAddress:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == "/":
-            send = rewritten(send, self._rewrite)
+            send = rewrite_body(send, self._rewrite)
         await self.app(scope, receive, send)
 
     def _rewrite(self, page: bytes) -> bytes:

@@ -72,9 +72,9 @@ class Device:
             "budget": self._cache.budget_bytes,
         }
 
-    def loaded(self) -> list[Entry]:
+    def list_loaded(self) -> list[Entry]:
         """The models in memory now."""
-        return self._cache.loaded() if self._cache else []
+        return self._cache.list_loaded() if self._cache else []
 
     def close(self, collect: bool = True) -> None:
         """Lets go of the models.
@@ -120,8 +120,8 @@ class CacheOnDemand:
     def home(self) -> Path:
         return self._device.home
 
-    def loaded(self) -> list[Entry]:
-        return self._device.loaded()
+    def list_loaded(self) -> list[Entry]:
+        return self._device.list_loaded()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._device.prepare(), name)

@@ -18,7 +18,7 @@ class Locks:
         return len(self._users)
 
     @contextmanager
-    def held(self, name: Hashable) -> Iterator[None]:
+    def hold(self, name: Hashable) -> Iterator[None]:
         """Inside, nobody else holds the lock of this name."""
         with self._lock:
             lock, users = self._users.get(name) or (threading.Lock(), 0)

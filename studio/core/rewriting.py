@@ -8,7 +8,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import Message, Send
 
 
-def rewritten(send: Send, change: Callable[[bytes], bytes]) -> Send:
+def rewrite_body(send: Send, change: Callable[[bytes], bytes]) -> Send:
     """``send`` that changes the body of an answer that comes in one piece.
 
     Args:

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from pipelines.core.paths import ASSETS
 from studio.core.accounts.accounts import owner_of
 from studio.core.gallery.gallery import owner_folder
-from studio.core.rewriting import rewritten
+from studio.core.rewriting import rewrite_body
 from studio.i18n import language_of, translate
 
 OPENING = re.compile(rb'<html\s+lang="en"|<head>')
@@ -46,7 +46,7 @@ class PageHead:
         if scope["type"] == "http" and scope["path"] == "/":
             language = language_of(Headers(scope=scope).get("accept-language"))
             head = script(owner_of(Request(scope)).id, language).encode()
-            send = rewritten(send, lambda body: _with_head(body, language, head))
+            send = rewrite_body(send, lambda body: _with_head(body, language, head))
         await self.app(scope, receive, send)
 
 

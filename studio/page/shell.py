@@ -195,7 +195,7 @@ def _facts(studio: Studio, visitor: Visitor) -> list[tuple[str, str]]:
     others = visitor.say("somebody's own model")
     loaded = [
         titles.get(entry.name, others if is_own(entry.name) else entry.name)
-        for entry in studio.device.loaded()
+        for entry in studio.device.list_loaded()
     ]
     facts.append(("Loaded", ", ".join(loaded) or visitor.say("nothing yet")))
     waiting = studio.jobs.waiting()

@@ -64,7 +64,7 @@ def restore_drafts(
         unless: a control; where it holds a value, the fields show what the server knows of that.
     """
     known = [] if unless is None else [unless]
-    js = f"(known) => known ? {_unchanged_all(fields)} : {_restore(fields)}"
+    js = f"(known) => known ? {_skip_all(fields)} : {_restore(fields)}"
     filled.then(None, known, list(fields), js=js, **QUIET)
 
 
@@ -100,7 +100,7 @@ def _restore(fields: Sequence[gr.Textbox], how: str = "restore") -> str:
     return f"{names}.map((name) => atelier.drafts.{how}(name, {_UNCHANGED}))"
 
 
-def _unchanged_all(fields: Sequence[gr.Textbox]) -> str:
+def _skip_all(fields: Sequence[gr.Textbox]) -> str:
     return f"[{', '.join([_UNCHANGED] * len(fields))}]"
 
 

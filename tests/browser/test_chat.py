@@ -182,7 +182,7 @@ def test_a_refresh_shows_the_answer_going_on_which_is_stopped_and_gone_on_with(c
     shown = page.locator(".message.assistant .words").inner_text()
     assert shown.split()[:20] == re.sub(r"[*#`]", "", stored).split()[:20]
     expect(page.locator(".message.assistant .facts")).to_contain_text("Stopped")
-    assert studio[0].answers.unfinished("local") == 0
+    assert studio[0].answers.count_unfinished("local") == 0
     limit(page, 10)
     page.click(".go-on")
     # Until the page has heard that the answer goes on, nothing has changed.

@@ -226,7 +226,11 @@ def test_sentences_within_a_sentence_are_translated_too_also_when_they_were_stor
     )
     assert str(several) == english
     stored = Message.from_json(json.loads(json.dumps(several.message.to_json())))
-    for message in (several.message, stored, Message.checked(several.message.to_json(), depth=3)):
+    for message in (
+        several.message,
+        stored,
+        Message.from_untrusted_json(several.message.to_json(), depth=3),
+    ):
         assert translate(message, "en") == english
         chinese = translate(message, "zh")
         assert not re.search("cannot|step|Write|list", chinese), chinese
@@ -235,7 +239,7 @@ def test_sentences_within_a_sentence_are_translated_too_also_when_they_were_stor
     assert hash(stored) == hash(several.message)
     assert stored == pickle.loads(pickle.dumps(several)).message
     with pytest.raises(ValueError, match="neither text nor number"):
-        Message.checked(several.message.to_json(), depth=1)
+        Message.from_untrusted_json(several.message.to_json(), depth=1)
 
 
 def nested_reasons() -> list[str]:

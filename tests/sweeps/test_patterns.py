@@ -12,7 +12,7 @@ import pytest
 
 from pipelines.chat.backends.remote_answers import words_of
 from pipelines.chat.backends.server_sent_events import read_events
-from pipelines.chat.templates import _any_of, written_in
+from pipelines.chat.templates import _any_of, special_tokens_in
 from pipelines.core.matching import name_key
 from pipelines.core.messages import Message
 from pipelines.core.sizes import in_bytes
@@ -79,7 +79,7 @@ READERS: tuple[Callable[[str], object], ...] = (
     unknown_words,
     in_bytes,
     parse_parameters,
-    written_in,
+    special_tokens_in,
     words_of,
     lambda text: list(read_events([text.encode()])),
     lambda text: translate(Message("{reason}", reason=text), "zh"),

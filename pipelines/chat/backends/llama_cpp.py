@@ -404,7 +404,7 @@ class LlamaCpp:
     def _find_specials(self) -> dict[str, int]:
         """The special tokens that the chat template writes, with their ids."""
         found = {}
-        written = templates.written_in(self.template, self._tokens)
+        written = templates.special_tokens_in(self.template, self._tokens)
         for text in written | {*self._tokens.values()} - {""}:
             as_special = self.tokenize(text, special=True)
             if len(as_special) == 1 and as_special != self.tokenize(text):

@@ -172,7 +172,7 @@ class ControlCatalog:
             raise Refused(refused[own].template, **refused[own].values)
         raise unknown_name(name, entries)
 
-    def refused(self) -> list[Message]:
+    def list_refusals(self) -> list[Message]:
         """Why files and folders of one's own cannot be used, by their names."""
         return [each.reason for each in self._local() if isinstance(each, _Refusal)]
 

@@ -17,8 +17,8 @@ import torch
 from pipelines.diffusion.denoise import (
     Beginning,
     change_at,
-    denoised_by,
     keep_picture,
+    predict_x0,
     prediction_type,
     signal_and_noise,
     timesteps_from,
@@ -110,7 +110,7 @@ class LateScheduler:
                 beginning.latents, change, kind, shares, prediction.float(), sample.float()
             )
             prediction = kept.to(prediction.dtype)
-        self.denoised = denoised_by(kind, shares, prediction.float(), sample.float())
+        self.denoised = predict_x0(kind, shares, prediction.float(), sample.float())
         latents, *rest = original(prediction, timestep, sample, *arguments, **options)
         self._index += 1
         if beginning.change is not None and self._index == len(self._timesteps):

@@ -146,8 +146,8 @@ class Hires(BaseModel):
             scale_x = (self.width or 0) / width
             scale_y = (self.height or 0) / height
             scale_x, scale_y = scale_x or scale_y, scale_y or scale_x
-        return _rounded(width * scale_x, step), _rounded(height * scale_y, step)
+        return _round_to_step(width * scale_x, step), _round_to_step(height * scale_y, step)
 
 
-def _rounded(side: float, step: int) -> int:
+def _round_to_step(side: float, step: int) -> int:
     return max(step, round(side / step) * step)

@@ -132,7 +132,7 @@ def apply_loras(
     own = model.entry.title if model.entry.name.startswith(OWN) else None
     wanted = [use for use in uses if use.works]
     if not wanted:
-        with model.held():
+        with model.hold():
             yield Applied(model.entry.title, title=own)
         return
     if model.family not in UNET_FAMILIES:
@@ -142,7 +142,7 @@ def apply_loras(
     library = LoraLibrary(home)
     found = [(use, library.find(use)) for use in wanted]
     with ExitStack() as undo:
-        undo.enter_context(model.held(alone=True))
+        undo.enter_context(model.hold(alone=True))
         changes = Changes(model)
         done = []
         for use, record in found:
@@ -155,7 +155,7 @@ def apply_loras(
                 done.append(AppliedUse(use, record, matched, len(factors)))
         if any(part == "unet" for part, _ in changes.modules):
             undo.enter_context(model.in_torch())
-        undo.enter_context(changes.made())
+        undo.enter_context(changes.apply())
         yield Applied(model.entry.title, tuple(done), own)
 
 
@@ -208,7 +208,7 @@ class Changes:
         return matched
 
     @contextmanager
-    def made(self) -> Iterator[None]:
+    def apply(self) -> Iterator[None]:
         """The weights with all changes; at the end the bits are what they were."""
         kept: list[tuple[torch.nn.Module, torch.Tensor]] = []
         try:

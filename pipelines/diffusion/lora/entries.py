@@ -74,7 +74,7 @@ class Entries:
         shown = (path for path in sorted(self._folder.iterdir()) if path.name[0] != ".")
         return [path for path in shown if _is_shared(path)]
 
-    def shared(self, path: Path) -> LoraRecord | Message:
+    def read_shared(self, path: Path) -> LoraRecord | Message:
         """A file of everybody's as an entry, or why it cannot be used."""
         if (refused := refused_name(path)) is not None:
             return refused
@@ -111,7 +111,7 @@ class Entries:
     # --- writing ----------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def unfinished(self) -> Iterator[Path]:
+    def new_folder(self) -> Iterator[Path]:
         """A new folder for :meth:`put`, deleted where it comes to nothing."""
         self._folder.mkdir(parents=True, exist_ok=True)
         self._sweep()

@@ -42,7 +42,7 @@ class Facts:
 
 def diffusers_file(factors: Mapping[str, Factors]) -> bytes:
     """For diffusers' ``load_lora_weights`` of any version: alpha is worked into the weights."""
-    baked = {key: each.baked() for key, each in factors.items()}
+    baked = {key: each.bake_alpha() for key, each in factors.items()}
     return save(as_diffusers(baked), {"format": "pt"})
 
 

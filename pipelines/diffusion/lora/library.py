@@ -61,19 +61,19 @@ class LoraLibrary:
     def list(self, owner: str) -> list[LoraRecord]:
         """The owner's, newest first, then what is in everybody's library, by name.
 
-        Files of everybody's that cannot be used are left out; :meth:`refused` has them.
+        Files of everybody's that cannot be used are left out; :meth:`list_refusals` has them.
         """
         own = sorted(self.own(owner), key=lambda record: (-record.created, record.name))
-        shared = (self._entries.shared(path) for path in self._entries.files())
+        shared = (self._entries.read_shared(path) for path in self._entries.files())
         return own + [record for record in shared if isinstance(record, LoraRecord)]
 
     def own(self, owner: str) -> list[LoraRecord]:
         """The owner's alone, in no order."""
         return [record for record in self._entries.own() if record.owner == owner]
 
-    def refused(self) -> list[Message]:
+    def list_refusals(self) -> list[Message]:
         """Why files in everybody's library cannot be used."""
-        shared = (self._entries.shared(path) for path in self._entries.files())
+        shared = (self._entries.read_shared(path) for path in self._entries.files())
         return [found for found in shared if isinstance(found, Message)]
 
     def get(self, owner: str, name: str) -> LoraRecord:
@@ -88,7 +88,7 @@ class LoraLibrary:
             return record
         for path in self._entries.files():
             if name_key(shared_name(path)) == name_key(name) and isinstance(
-                reason := self._entries.shared(path), Message
+                reason := self._entries.read_shared(path), Message
             ):
                 raise BadRequest(reason.template, **reason.values)
         if not mine:
@@ -132,7 +132,7 @@ class LoraLibrary:
             return record
         for path in self._entries.files():
             if shared_id(path) == id and isinstance(
-                found := self._entries.shared(path), LoraRecord
+                found := self._entries.read_shared(path), LoraRecord
             ):
                 return found
         raise NotFound("The LoRA {id} is no longer in the library.", id=id[:60])
@@ -212,7 +212,7 @@ class LoraLibrary:
             OSError: the disk is full.
         """
         name = clean_name(name)
-        with self._entries.unfinished() as folder:
+        with self._entries.new_folder() as folder:
             source = data if isinstance(data, Path) else folder / BROUGHT_IN
             if isinstance(data, bytes):
                 source.write_bytes(data)
@@ -285,7 +285,7 @@ class LoraLibrary:
             OSError: the disk is full.
         """
         name = clean_name(name)
-        with self._entries.unfinished() as folder:
+        with self._entries.new_folder() as folder:
             write(folder / MODEL)
             finding = inspect_folder(folder / MODEL, folder)
             if finding.refused is not None:

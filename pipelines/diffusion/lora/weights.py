@@ -50,7 +50,7 @@ class Factors:
         down = self.down.to(weight.device, torch.float32).flatten(1)  # (r, in·k·k)
         return (self.scale * (up @ down)).reshape(weight.shape)
 
-    def baked(self) -> Factors:
+    def bake_alpha(self) -> Factors:
         """The same change with alpha = rank: nobody who reads it need know of alpha.
 
         Worked into ``up`` in its own precision; where that would lose bits, in float32.

@@ -172,7 +172,7 @@ class Captions:
                 return self._texts[candidates[0]]
         return words_of_folder(photo)
 
-    def unused(self) -> list[tuple[str, str, str]]:
+    def list_unused(self) -> list[tuple[str, str, str]]:
         """The captions that no photo was found for.
 
         Returns:

@@ -83,7 +83,7 @@ def check(word: str, entry: ModelEntry, method: Method = "lora", class_word: str
             word=word,
             new=new_word(word, entry, class_word),
         )
-    elif word.lower() in _known_to(entry):
+    elif word.lower() in _words_of(entry):
         message = Message(
             "{model} has a picture of “{word}” already. Take a word that means nothing, or the "
             "two become one.",
@@ -190,7 +190,7 @@ def _means_nothing(word: str, token: str, tokenizer: Tokenizer, entry: ModelEntr
     return number >= RARE * tokenizer.get_vocab_size() and not _VOWELS & set(word)
 
 
-def _known_to(entry: ModelEntry) -> frozenset[str]:
+def _words_of(entry: ModelEntry) -> frozenset[str]:
     return known_words() if entry.words is not None else frozenset()
 
 

@@ -436,7 +436,7 @@ def note_made(home: Path, id: str, made: str) -> None:
         file.write(f"{made}\n")
 
 
-def made_of(home: Path, id: str) -> set[str]:
+def read_made(home: Path, id: str) -> set[str]:
     """All that :func:`note_made` has noted."""
     try:
         text = (home / FOLDER / id / MADE).read_text(encoding="ascii", errors="replace")

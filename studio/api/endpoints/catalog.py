@@ -93,7 +93,7 @@ def status(studio: CurrentStudio, owner: CurrentOwner) -> dict[str, Any]:
                 "where": e.where,
                 "leases": e.leases,
             }
-            for e in studio.device.loaded()
+            for e in studio.device.list_loaded()
         ],
         "queue": studio.jobs.counts(),
     }

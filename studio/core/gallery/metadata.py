@@ -94,7 +94,7 @@ def parameters_of(
         names all LoRAs.
     """
     if "about" in request:
-        return _upscaled(request)
+        return _upscale_facts(request)
     fields = {**request, **request.get("base", {})}
     # As in A1111 it is the size at which was painted: of a hires pass the first one's.
     if "base" in request or fields.get("hires") is not None or paints_a_part(fields):
@@ -124,7 +124,7 @@ def parameters_of(
     }
 
 
-def _upscaled(request: dict[str, Any]) -> dict[str, Any]:
+def _upscale_facts(request: dict[str, Any]) -> dict[str, Any]:
     """What the picture's own file said, and how it was made larger."""
     known = parse_parameters(request["about"])
     known.pop("Version", None)

@@ -144,7 +144,7 @@ class LivePainting:
         """
         with self._newest(owner, stop):
             try:
-                held.enter_context(self._turns.taken(owner, WAIT_SECONDS, stop))
+                held.enter_context(self._turns.take(owner, WAIT_SECONDS, stop))
             except Busy:
                 raise Waits("Live waits for its turn: others paint live too.") from None
             is_lent = held.enter_context(self._jobs.lend_device(stop, WAIT_SECONDS))

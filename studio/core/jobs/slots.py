@@ -59,7 +59,7 @@ class FairSlots:
         self._starts = 0
 
     @contextmanager
-    def taken(
+    def take(
         self, owner_id: str, seconds: float = 60.0, stop: threading.Event | None = None
     ) -> Iterator[None]:
         """A place is the owner's inside.

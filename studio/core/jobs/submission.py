@@ -87,7 +87,7 @@ class Submissions:
         return request
 
 
-def not_downloaded(model: str) -> Refused:
+def download_refusal(model: str) -> Refused:
     """The error of a guest who asks for a model that only the host may download."""
     return Refused(
         "{model} has not been downloaded yet, and only the host may do that. "

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def titles(studio: Studio, owner: str) -> dict[str, str]:
     """Everybody's models and the owner's, as they are called in the cache."""
-    entries = (*studio.chat_models.models(), *studio.chat_models.made_by(owner))
+    entries = (*studio.chat_models.models(), *studio.chat_models.models_of(owner))
     return {prefix + entry.name: entry.title for entry in entries for prefix in PREFIXES}
 
 

@@ -147,7 +147,7 @@ def models(studio: Studio, owner: Owner, language: str) -> list[dict[str, Any]]:
 
 def known_facts(studio: Studio, owner: Owner) -> list[ChatEntry]:
     """Everybody's models, then the owner's own."""
-    return [*studio.chat_models.models(), *studio.chat_models.made_by(owner.id)]
+    return [*studio.chat_models.models(), *studio.chat_models.models_of(owner.id)]
 
 
 def model_name(studio: Studio, owner: Owner, name: str) -> str:

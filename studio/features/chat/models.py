@@ -8,7 +8,7 @@ from pipelines.chat.catalog import ChatCatalog
 from pipelines.chat.entries import OWN, ChatEntry
 from pipelines.core.errors import NotFound
 from studio.core.accounts.accounts import Accounts, Owner, is_guest
-from studio.core.jobs.submission import not_downloaded
+from studio.core.jobs.submission import download_refusal
 
 if TYPE_CHECKING:
     from pipelines.chat.requests import Generation
@@ -35,7 +35,7 @@ class ChatModels:
             for entry in self._catalog.models()
             if entry.refused is None and (owner.is_host or self._catalog.is_here(entry))
         ]
-        return [*shared, *self._catalog.made_by(owner.id)]
+        return [*shared, *self._catalog.models_of(owner.id)]
 
     def entry(self, owner: Owner, name: str) -> ChatEntry:
         """The model called ``name``, which the owner may use.
@@ -46,7 +46,7 @@ class ChatModels:
                 the host may do.
         """
         if name.startswith(OWN):
-            own = {entry.name: entry for entry in self._catalog.made_by(owner.id)}
+            own = {entry.name: entry for entry in self._catalog.models_of(owner.id)}
             if name not in own:
                 raise NotFound(
                     "There is no model called {model}. See the list of models.", model=name[:100]
@@ -54,7 +54,7 @@ class ChatModels:
             return own[name]
         entry = self._catalog.get(name)
         if not owner.is_host and not self._catalog.is_here(entry):
-            raise not_downloaded(entry.title)
+            raise download_refusal(entry.title)
         return entry
 
     def check(self, owner_id: str, request: Generation) -> None:

@@ -115,7 +115,7 @@ class ClusteringTab(Tab):
         self.plot.centres(_place, self.scene, self.scene, **NEWEST)
         self.plot.mode(_turn, self.scene, shown, **QUIET)
         laid = [self._layout, self._dims, self._scaling]
-        follow_newest([each.input for each in laid], _laid_out, [self.scene, *laid], shown)
+        follow_newest([each.input for each in laid], _lay_out, [self.scene, *laid], shown)
         controls, whose = algorithm.parameters.controls, algorithm.parameters.whose
         chosen = [algorithm.choice, *controls]
         follow_newest([algorithm.choice.input], self._choose,
@@ -134,7 +134,7 @@ class ClusteringTab(Tab):
         algorithm.cluster.click(lambda: to_clusters, None, self._views, **QUIET)
         for event in self.panel.followed:
             event.then(self._label, [self.panel.view.id, *shown[:1]], shown, **QUIET)
-        follow_newest([self.scene.change], self._labelled_again,
+        follow_newest([self.scene.change], self._label_again,
                       [self.panel.view.id, *shown[:1]], shown)  # fmt: skip
         algorithm.play.click(self._play, asked, [*shown, self.form.said], preprocess=False, **QUIET)
         self.curves.listen(events, asked, self._on_data, self._with_parameters, self.scene)
@@ -179,7 +179,7 @@ class ClusteringTab(Tab):
             said = form.about(known, known.kind, visitor)
         return [
             *fill, name, scene.scaling, request.seed if request is not None else 0,
-            said, *self.algorithm.shown(name, values, visitor), scene, scene.to_json(),
+            said, *self.algorithm.show(name, values, visitor), scene, scene.to_json(),
         ]  # fmt: skip
 
     def _make_data(self, scene: Scene, request: gr.Request, *values: Any) -> list[Any]:
@@ -237,7 +237,7 @@ class ClusteringTab(Tab):
         if after.animation is not None:  # of the algorithm before
             after = after.but(animation=None)
         return [
-            *self.algorithm.begun(name, scene, Visitor.of(request)),
+            *self.algorithm.begin(name, scene, Visitor.of(request)),
             *_updates_between(scene, after),
         ]
 
@@ -259,7 +259,7 @@ class ClusteringTab(Tab):
             return [gr.skip()] * (len(self.algorithm.outputs) + 3)
         if "height" in fields:
             fields["height"] = None
-        shown = self.algorithm.shown(name, fields | {field: value}, Visitor.of(request))
+        shown = self.algorithm.show(name, fields | {field: value}, Visitor.of(request))
         return [name, *shown, gr.skip(), gr.skip()]
 
     # --- jobs -------------------------------------------------------------------------------
@@ -321,7 +321,7 @@ class ClusteringTab(Tab):
         after = scene.but(labels=job.id, algorithm=None, animation=None, mode="view")
         return [after, after.to_json()]
 
-    def _labelled_again(self, job_id: str | None, scene: Scene, request: gr.Request) -> list[Any]:
+    def _label_again(self, job_id: str | None, scene: Scene, request: gr.Request) -> list[Any]:
         """The same, once the data are those of the job, where nothing else is shown of them."""
         if scene.mode != "view" or scene.labels is not None or scene.animation is not None:
             return [gr.skip(), gr.skip()]
@@ -332,7 +332,7 @@ class ClusteringTab(Tab):
         return beside_its_data(self.studio, job, visitor, values[0].data, drawn)
 
 
-def _laid_out(scene: Scene, layout: str, dims: int, scaling: str) -> list[Any]:
+def _lay_out(scene: Scene, layout: str, dims: int, scaling: str) -> list[Any]:
     # Centres are places in the picture: in another one they would lie elsewhere.
     return _updates_between(
         scene, scene.but(projection=layout, dims=dims, scaling=scaling, centres=())

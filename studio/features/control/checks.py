@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipelines.diffusion.control.requests import ControlRequest
-from studio.core.jobs.submission import not_downloaded
+from studio.core.jobs.submission import download_refusal
 
 if TYPE_CHECKING:
     from studio.core.accounts.accounts import Owner
@@ -25,5 +25,5 @@ def check_units(studio: Studio, owner: Owner, request: ControlRequest) -> Contro
         entry = studio.control.get(unit.model)
         studio.control.check_fit(entry, base)
         if not owner.is_host and not entry.is_here(studio.home):
-            raise not_downloaded(entry.title)
+            raise download_refusal(entry.title)
     return request

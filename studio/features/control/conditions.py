@@ -108,7 +108,7 @@ class Conditions:
         """
         preprocessor = self.check(owner, request)
         slots = self._with_weights if preprocessor.weights else self._without_weights
-        with slots.taken(owner.id, WAIT_SECONDS):
+        with slots.take(owner.id, WAIT_SECONDS):
             made = condition_map(request, size, self._home, self._cache, threading.Event())
             for event in made:
                 if isinstance(event, Progress):

@@ -67,7 +67,7 @@ def control_models(
     ``refused`` tells the host why files of their own cannot be used.
     """
     known = studio.control
-    refused = known.refused() if owner.is_host else []
+    refused = known.list_refusals() if owner.is_host else []
     entries = known.models()
     if base is not None:
         entries = known.fitting(studio.loras.entry(owner.id, base))

@@ -216,7 +216,7 @@ class UnitForm:
             self._here(fields["picture"], visitor),
             gr.update(value=preprocessor.name, info=label(preprocessor.description)),
             fields["resize_mode"],
-            *self._parameters.shown(preprocessor.parameters, fields["parameters"]),
+            *self._parameters.show(preprocessor.parameters, fields["parameters"]),
             model,
             fields["weight"],
             fields["start"],
@@ -305,7 +305,7 @@ class UnitForm:
         return [
             gr.update(info=label(preprocessor.description)),
             _unless_empty(preprocessor),
-            *self._parameters.shown(preprocessor.parameters, {}),
+            *self._parameters.show(preprocessor.parameters, {}),
             *self._steering(entry, preprocessor, method, chosen, Visitor.of(request)),
         ]
 

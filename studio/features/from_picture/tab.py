@@ -143,7 +143,7 @@ class FromPictureTab(Tab):
         def open_tab(visitor: Visitor) -> list[Any]:
             request = watch.last_request(visitor) or {}
             asked = request.get("from_picture")
-            picture, mask = self._laid_of(asked, visitor)
+            picture, mask = self._picture_and_mask(asked, visitor)
             # A drawing of this browser tab's own stays where it is.
             return [
                 offer_picture(picture),
@@ -189,7 +189,9 @@ class FromPictureTab(Tab):
         asked |= self.editing.data((how, further), fields.get("model"))
         return {**fields, "from_picture": asked}
 
-    def _laid_of(self, asked: Mapping[str, Any] | None, visitor: Visitor) -> tuple[str, str | None]:
+    def _picture_and_mask(
+        self, asked: Mapping[str, Any] | None, visitor: Visitor
+    ) -> tuple[str, str | None]:
         """The ids of picture and mask of a request; what is no longer here is left out."""
         asked = asked or {}
         picture = asked.get("picture", "") if self._is_here(asked.get("picture"), visitor) else ""
@@ -233,7 +235,7 @@ class FromPictureTab(Tab):
             return None
         if (asked := row.request.get("from_picture")) is None or row.request.get("units"):
             return None
-        picture, mask = self._laid_of(asked, visitor)
+        picture, mask = self._picture_and_mask(asked, visitor)
         change = self._values_of(asked, settings.fields, visitor)
         filled = [picture, mask_of(picture, mask), *change]
         return [*self.form.fill(settings.fields, visitor), *filled, FILLED]

@@ -138,7 +138,7 @@ class GalleryTab(Tab):
             row = self.studio.gallery.get(visitor.owner.id, str(event._data.get("id")))
         except UserError as error:  # deleted in another window
             return [*self._nothing_chosen(), views.error(error.message, visitor), *_KEPT]
-        shown = self.details.shown(parse_parameters(row.parameters), visitor, row.id)
+        shown = self.details.show(parse_parameters(row.parameters), visitor, row.id)
         return [row.id, gr.update(visible=True), UNASKED, *shown]
 
     @staticmethod
@@ -153,7 +153,7 @@ class GalleryTab(Tab):
             self.studio.gallery.delete(visitor.owner.id, str(chosen))
         except UserError as error:
             return [*self._nothing_chosen(), views.error(error.message, visitor), *_KEPT]
-        return [*self._nothing_chosen(), *self.details.hidden()]
+        return [*self._nothing_chosen(), *self.details.hide()]
 
     @staticmethod
     def _nothing_chosen() -> list[Any]:
@@ -165,14 +165,14 @@ class GalleryTab(Tab):
         try:
             parameters = read_settings(read_file(Path(file))) if file else {}
         except UserError as error:
-            return [None, views.error(error.message, visitor), *self.dropped.hidden()]
+            return [None, views.error(error.message, visitor), *self.dropped.hide()]
         if not parameters:
             words = (
                 "No settings were found in this picture, neither in its texts nor in its EXIF "
                 "block. Many sites strip them from what they show."
             )
-            return [None, views.notice(words, visitor), *self.dropped.hidden()]
-        return [None, "", *self.dropped.shown(parameters, visitor)]
+            return [None, views.notice(words, visitor), *self.dropped.hide()]
+        return [None, "", *self.dropped.show(parameters, visitor)]
 
 
 _KEPT = (gr.update(visible=False), None)  # the rest of Details.outputs beside an error

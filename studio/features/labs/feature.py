@@ -22,7 +22,7 @@ _MODULE = "pipelines.chat.pruning.engine"
 
 def fill_pruning(studio: Studio, owner: Owner, data: dict[str, Any]) -> dict[str, Any]:
     """The data with what only the server decides."""
-    return studio.prunings.filled(owner.id, data)
+    return studio.prunings.fill_in(owner.id, data)
 
 
 def check_model(studio: Studio, owner: Owner, request: ScoreRequest) -> ScoreRequest:
@@ -39,7 +39,7 @@ FEATURE = Feature(
     ),
     services={
         "inspector": lambda studio: Inspector(
-            studio.chat_models, studio.cache, studio.chat_models.made_by
+            studio.chat_models, studio.cache, studio.chat_models.models_of
         ),
         "prunings": lambda studio: Prunings(
             *(studio.home, studio.usable_chat_models, studio.chat_library),

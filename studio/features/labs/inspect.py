@@ -170,7 +170,7 @@ class Inspector:
     ) -> tuple[_Kept, Any]:
         """What is not there yet, in the model."""
         entry, text, read_specials = key
-        with self._slots.taken(owner.id):
+        with self._slots.take(owner.id):
             name = INSPECT_PREFIX + entry.name
             for progress in self._cache.warm(name, threading.Event()):
                 tell(progress)

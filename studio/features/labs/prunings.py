@@ -101,7 +101,7 @@ class Prunings(Keeper):
         """Those that the owner can shorten, as far as their entries say."""
         return [entry for entry in self._models.of(owner) if _why_not(entry) is None]
 
-    def filled(self, owner: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    def fill_in(self, owner: str, data: Mapping[str, Any]) -> dict[str, Any]:
         """A request's fields with those that only the server decides.
 
         Without ``pruning`` it is a new one; with the id of one's own it goes on.
@@ -133,7 +133,7 @@ class Prunings(Keeper):
 
     def list(self, owner: str) -> list[Shortening]:
         """The owner's, those started or resumed last first."""
-        made = {each.id: each for each in self._library.made_by(owner)}
+        made = {each.id: each for each in self._library.models_of(owner)}
         found: dict[str, Shortening] = {}
         for job in self._jobs.list(owner, kind=SHORTEN, limit=SHOWN):
             with contextlib.suppress(BadRequest):  # an earlier version's, unreadable by now
@@ -188,7 +188,7 @@ class Prunings(Keeper):
         if known.made is not None:
             self._library.delete(owner, known.id)
             names = {prefix + known.made.model for prefix in (CACHE_PREFIX, INSPECT_PREFIX)}
-            for name in names & {entry.name for entry in self._cache.loaded()}:
+            for name in names & {entry.name for entry in self._cache.list_loaded()}:
                 with contextlib.suppress(Busy):  # whoever uses it still is the last one
                     self._cache.release(name)
         shutil.rmtree(self._home / FOLDER / known.id, ignore_errors=True)
@@ -199,7 +199,7 @@ class Prunings(Keeper):
     def bytes_used(self, owner: str) -> int:
         """Bytes of an owner's models and folders."""
         folders = sum(each.bytes for each in prunings_in(self._home) if each.owner == owner)
-        return folders + sum(made.bytes for made in self._library.made_by(owner))
+        return folders + sum(made.bytes for made in self._library.models_of(owner))
 
     def clean_up(self, dry_run: bool = False) -> Iterator[int]:
         """Deletes prunings of nobody; yields the bytes of each."""

@@ -192,7 +192,7 @@ def table(facts: Mapping[str, Any], visitor: Visitor) -> str:
     )
     return (
         f'<div class="versus-table"><div class="scroll"><table><thead><tr><td></td>{heads}</tr>'
-        f"</thead><tbody>{rows}</tbody></table></div>{notes}{_taken_out(facts, visitor)}"
+        f"</thead><tbody>{rows}</tbody></table></div>{notes}{_describe_cut(facts, visitor)}"
         f'<p class="summary">{escape(words)}</p></div>'
     )
 
@@ -232,7 +232,7 @@ def _change(share: float) -> str:
     return f"{'+' if share > 0 else '−'}{abs(100 * share):.{0 if abs(share) >= 0.1 else 1}f} %"
 
 
-def _taken_out(facts: Mapping[str, Any], visitor: Visitor) -> str:
+def _describe_cut(facts: Mapping[str, Any], visitor: Visitor) -> str:
     """What the cut has taken, and how long it was healed."""
     what, words, chart = facts.get("what") or {}, [], ""
     if what.get("method") == "width":

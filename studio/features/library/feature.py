@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def check_merge(studio: Studio, owner: Owner, request: MergeRequest) -> MergeRequest:
     """The request with the ids of its LoRAs; the model that they go into must be usable."""
-    request = studio.loras.filled(owner.id, request)
+    request = studio.loras.fill_in(owner.id, request)
     if request.model is not None:
         studio.paintings.check(owner, TextToImageRequest(prompt="", model=request.model))
     return request

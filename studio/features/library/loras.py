@@ -133,11 +133,11 @@ class Loras(Keeper):
                 name=record.name,
             )
         # Noted first: pictures that were painted with it go with the photos that it has learnt.
-        for subject in {*record.subjects, self._learnt_by(record)} - {None}:
+        for subject in {*record.subjects, self._subject_of(record)} - {None}:
             note_made(self._library.home, subject, record.id)
         self._library.delete(owner, record.id)
 
-    def _learnt_by(self, record: LoraRecord) -> str | None:
+    def _subject_of(self, record: LoraRecord) -> str | None:
         """The subject of the training that made it, for entries that do not know it themselves."""
         return (
             TrainingFolder(self._library.home, record.training).subject if record.training else None
@@ -151,7 +151,7 @@ class Loras(Keeper):
 
     # --- in requests ------------------------------------------------------------------------
 
-    def filled(self, owner: str, request: RequestT) -> RequestT:
+    def fill_in(self, owner: str, request: RequestT) -> RequestT:
         """The request with the ids of all that it names; a client's own ids are not believed.
 
         LoRAs that only the prompt names are listed too, so that it is known what a job needs.
@@ -161,7 +161,7 @@ class Loras(Keeper):
             BadRequest: a tag cannot be read, or something else than a LoRA is named.
         """
         if isinstance(request, CompareSamplersRequest | GridRequest):
-            return request.model_copy(update={"base": self.filled(owner, request.base)})
+            return request.model_copy(update={"base": self.fill_in(owner, request.base)})
         changes = {}
         if isinstance(model := getattr(request, "model", None), str):
             changes["model"] = self._model(owner, model)

@@ -43,7 +43,7 @@ def list_loras(
     studio: CurrentStudio, owner: CurrentOwner, language: CurrentLanguage
 ) -> dict[str, Any]:
     """One's own, newest first, then everybody's; to the host also what cannot be used."""
-    refused = studio.library.refused() if owner.is_host else []
+    refused = studio.library.list_refusals() if owner.is_host else []
     return {
         "loras": [lora_json(record) for record in studio.loras.list(owner.id)],
         "refused": [translate(reason, language) for reason in refused],

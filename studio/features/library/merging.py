@@ -38,7 +38,7 @@ class MergeForm(OneAfterAnother):
     """Draws the form and shows what it has sent.
 
     Attributes:
-        choices: the controls whose choices are the library: inputs and outputs of :meth:`offered`.
+        choices: the controls that offer the library: inputs and outputs of :meth:`update_choices`.
         ended: state that changes whenever a merging that was watched has ended.
     """
 
@@ -113,7 +113,9 @@ class MergeForm(OneAfterAnother):
         view.open(events)
         view.stop(self._cancel)
 
-    def offered(self, records: Sequence[LoraRecord], chosen: Sequence[str | None]) -> list[Any]:
+    def update_choices(
+        self, records: Sequence[LoraRecord], chosen: Sequence[str | None]
+    ) -> list[Any]:
         """Updates of :attr:`choices` to what is in the library; what has left it is not chosen."""
         names = {each.name: each for each in reversed(records) if each.kind == "lora"}
         loras = [(f"{name} · {title_of(each.family)}", name) for name, each in names.items()]

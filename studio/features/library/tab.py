@@ -133,11 +133,11 @@ class LibraryTab(Tab):
         """Updates of the cards and of what can be merged."""
         records = self.studio.loras.list(visitor.owner.id)
         # The folder is the host's; others could do nothing about it.
-        refused = self.studio.library.refused() if visitor.owner.is_host else []
+        refused = self.studio.library.list_refusals() if visitor.owner.is_host else []
         cards = library_views.library_cards(
             records, refused, visitor, opened=opened, failure=failure
         )
-        return [cards, *self._merging.offered(records, chosen)]
+        return [cards, *self._merging.update_choices(records, chosen)]
 
 
 def _painting_with(record: LoraRecord, form: dict[str, Any]) -> dict[str, Any]:

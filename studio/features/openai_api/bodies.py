@@ -99,7 +99,7 @@ def chat(body: Mapping[str, Any]) -> Asked:
     Raises:
         Invalid: names the first field that cannot be used.
     """
-    given = given_in(body)
+    given = drop_nulls(body)
     form = validate_body(Form, given)
     refuse_unsupported(given, form.n, has_limit=False)
     if given.get("echo"):
@@ -130,7 +130,7 @@ def completion(body: Mapping[str, Any]) -> Asked:
     Raises:
         Invalid: names the first field that cannot be used.
     """
-    given = given_in(body)
+    given = drop_nulls(body)
     if given.get("suffix"):
         raise Invalid("Text cannot be filled in before a suffix here.", param="suffix")
     form = validate_body(Form, given)
@@ -225,7 +225,7 @@ def rename_fields(
     return Invalid(error.message.template, param=param, code=code, **values)
 
 
-def given_in(body: Mapping[str, Any]) -> dict[str, Any]:
+def drop_nulls(body: Mapping[str, Any]) -> dict[str, Any]:
     """Without what is null: clients send that for what they leave open."""
     return {name: value for name, value in body.items() if value is not None}
 

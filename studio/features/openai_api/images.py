@@ -17,7 +17,7 @@ from starlette.types import Receive
 
 from pipelines.core.errors import BadRequest, UserError
 from studio.core.jobs.record import DONE, Job
-from studio.features.openai_api.bodies import Options, given_in, rename_fields, validate_body
+from studio.features.openai_api.bodies import Options, drop_nulls, rename_fields, validate_body
 from studio.features.openai_api.errors import Invalid
 from studio.features.openai_api.running import Gone
 
@@ -70,7 +70,7 @@ def request_of(body: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         Invalid: names the first field that cannot be used.
     """
-    given = given_in(body)
+    given = drop_nulls(body)
     form = validate_body(Form, given)
     if form.response_format != "b64_json":
         raise Invalid(
@@ -118,7 +118,7 @@ async def generate(studio: Studio, owner: Owner, data: Mapping[str, Any], receiv
         job = await run_sync(studio.submissions.submit, owner, KIND, dict(data))
     except BadRequest as error:
         raise rename_fields(error, {"width": "size", "height": "size"}) from None
-    gone = asyncio.create_task(_hung_up(receive))
+    gone = asyncio.create_task(_wait_for_disconnect(receive))
     try:
         job = await _wait_for_end(studio, job, gone)
     finally:
@@ -154,7 +154,7 @@ async def _wait_for_end(studio: Studio, job: Job, gone: asyncio.Task) -> Job:
                 raise Gone
 
 
-async def _hung_up(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 

@@ -21,7 +21,7 @@ from pipelines.grids.cells import cannot_be_painted
 from pipelines.grids.requests import CompareSamplersRequest, GridRequest
 from pipelines.models.catalog import ModelEntry
 from pipelines.upscaling.catalog import Upscalers
-from studio.core.jobs.submission import not_downloaded
+from studio.core.jobs.submission import download_refusal
 
 if TYPE_CHECKING:
     from studio.core.accounts.accounts import Owner
@@ -81,7 +81,7 @@ class Paintings:
     def check_model(self, owner: Owner, entry: ModelEntry) -> None:
         """Raises Refused where ``owner`` may not load a model, because it is not here."""
         if not owner.is_host and not self.is_here(entry):
-            raise not_downloaded(entry.title)
+            raise download_refusal(entry.title)
 
     def is_here(self, entry: ModelEntry) -> bool:
         """Whether a base model's files are on this machine."""
@@ -94,7 +94,7 @@ class Paintings:
 
 def check_painting(studio: Studio, owner: Owner, request: TextToImageRequest) -> TextToImageRequest:
     """The request with the ids of its LoRAs."""
-    request = studio.loras.filled(owner.id, request)
+    request = studio.loras.fill_in(owner.id, request)
     studio.paintings.check(owner, request)
     return request
 
@@ -106,7 +106,7 @@ def check_grid(studio: Studio, owner: Owner, request: GridRequest) -> GridReques
         BadRequest: cells cannot be painted, or there are too many or too large ones.
         Refused: a model would have to be downloaded.
     """
-    request = studio.loras.filled(owner.id, request)
+    request = studio.loras.fill_in(owner.id, request)
     request = request.model_copy(update={"loras": (), "models": {}})
     loras: dict[str, LoraUse] = {}
     models: dict[str, str] = {}

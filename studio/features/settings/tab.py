@@ -89,7 +89,7 @@ class SettingsTab(Tab):
     def _what_is_left_out(self, visitor: Visitor) -> str:
         """What cannot be used of the host's own: models, samplers and features, with reasons."""
         reasons = [m.refused for m in self.studio.catalog.models() if m.refused is not None]
-        reasons += self.studio.control.refused()
+        reasons += self.studio.control.list_refusals()
         reasons += [
             Message("The sampler file {file} is left out: {reason}.", file=b.file, reason=b.reason)
             for b in samplers_in(self.studio.home).broken

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 def fill_training(studio: Studio, owner: Owner, data: dict[str, Any]) -> dict[str, Any]:
     """The data with what only the server decides."""
-    return studio.trainings.filled(owner.id, data)
+    return studio.trainings.fill_in(owner.id, data)
 
 
 def check_training(studio: Studio, owner: Owner, request: TrainingRequest) -> TrainingRequest:
     """The request by its model's own name, if it can be trained."""
-    request = studio.loras.filled(owner.id, request)
+    request = studio.loras.fill_in(owner.id, request)
     studio.trainings.check(owner.id, request)
     studio.paintings.check_model(owner, studio.catalog.get(request.model))
     return request
@@ -30,7 +30,7 @@ def check_before_after(
     studio: Studio, owner: Owner, request: BeforeAfterRequest
 ) -> BeforeAfterRequest:
     """The request with the id of what was learnt, which must be in the owner's library."""
-    request = studio.loras.filled(owner.id, request)
+    request = studio.loras.fill_in(owner.id, request)
     if request.lora is not None:
         record = studio.library.get(owner.id, request.lora.name)
         lora = request.lora.model_copy(update={"id": record.id})

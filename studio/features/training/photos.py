@@ -307,7 +307,7 @@ class PhotosForm:
         subject = self._find(id, visitor)
         if subject is None:
             return None
-        found = self.studio.subjects.made_from(visitor.owner.id, subject.id)
+        found = self.studio.subjects.list_made(visitor.owner.id, subject.id)
         return train_views.deletion_question(subject, found, visitor)
 
     def _delete(self, id: str, model: str, request: gr.Request) -> list[Any]:

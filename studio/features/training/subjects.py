@@ -236,9 +236,9 @@ class Subjects(Keeper):
 
     # --- deleting ---------------------------------------------------------------------------
 
-    def made_from(self, owner: str, id: str) -> Made:
+    def list_made(self, owner: str, id: str) -> Made:
         """All that :meth:`delete` takes besides the photos; raises NotFound as :meth:`get` does."""
-        return self._made_from(owner, self.get(owner, id).id)
+        return self._list_made(owner, self.get(owner, id).id)
 
     def delete(self, owner: str, id: str) -> Made:
         """Deletes the photos and all that was made from them; says what that was.
@@ -247,11 +247,11 @@ class Subjects(Keeper):
             NotFound: there is none, or it is another's.
             BadRequest: a job that has not ended uses the photos or what was made from them.
         """
-        with self._locks.held(id):
+        with self._locks.hold(id):
             row = self._store.row("SELECT id FROM subjects WHERE id = ? AND owner = ?", (id, owner))
             if row is None:
                 raise NotFound("You have no subject {id}.", id=id[:60])
-            made = self._made_from(owner, id)
+            made = self._list_made(owner, id)
             for use in (Use("subject", id), *(Use("lora", lora) for lora in made.loras)):
                 self._check_free(owner, use)
             # A trainer may outlive a studio that was killed.
@@ -351,7 +351,7 @@ class Subjects(Keeper):
                 named[name].append(photo.id)
         without: Counter[str] = Counter()
         done: set[str] = set()
-        for path, name, caption in captions.unused():
+        for path, name, caption in captions.list_unused():
             if name not in named or name in done:
                 without[path] += 1
                 continue
@@ -394,7 +394,7 @@ class Subjects(Keeper):
     @contextmanager
     def _writing(self, owner: str, id: str) -> Iterator[Subject]:
         """The subject, with nobody else writing to it."""
-        with self._locks.held(id):
+        with self._locks.hold(id):
             subject = self.get(owner, id)
             with room_for(subject.bytes, self._home):
                 yield subject
@@ -412,14 +412,14 @@ class Subjects(Keeper):
                 "Stop it first, or wait for its end."
             )
 
-    def _made_from(self, owner: str, id: str) -> Made:
+    def _list_made(self, owner: str, id: str) -> Made:
         jobs = self._store.rows(
             f"SELECT id FROM jobs WHERE {_OF_SUBJECT} ORDER BY number", (owner, KIND, id)
         )
         folders = [each for each in trainings.trainings_in(self._home) if each.subject == id]
         gone = {library_id for folder in folders if (library_id := folder.library_id)}
-        gone |= kept.made_of(self._home, id)
-        loras = self._made_by(owner, id, {folder.id for folder in folders}, gone)
+        gone |= kept.read_made(self._home, id)
+        loras = self._lora_names(owner, id, {folder.id for folder in folders}, gone)
         pictures: dict[str, None] = {}  # each once, in the order in which they were painted
         for job in jobs:
             pictures |= dict.fromkeys(row.id for row in self._gallery.of_job(owner, job["id"]))
@@ -430,7 +430,7 @@ class Subjects(Keeper):
             [job["id"] for job in jobs], [folder.id for folder in folders], loras, list(pictures)
         )
 
-    def _made_by(self, owner: str, id: str, folders: set[str], gone: set[str]) -> dict[str, str]:
+    def _lora_names(self, owner: str, id: str, folders: set[str], gone: set[str]) -> dict[str, str]:
         """Names by id of what is in the owner's library and comes from a subject.
 
         Args:

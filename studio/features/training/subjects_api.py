@@ -118,9 +118,9 @@ def delete(subject_id: str, studio: CurrentStudio, owner: CurrentOwner) -> dict[
 
 
 @router.get("/subjects/{subject_id}/made")
-def made_from(subject_id: str, studio: CurrentStudio, owner: CurrentOwner) -> dict[str, Any]:
+def list_made(subject_id: str, studio: CurrentStudio, owner: CurrentOwner) -> dict[str, Any]:
     """What ``DELETE`` would take besides the photos."""
-    return made_json(studio.subjects.made_from(owner.id, subject_id))
+    return made_json(studio.subjects.list_made(owner.id, subject_id))
 
 
 @router.post("/subjects/{subject_id}/photos", status_code=201)

@@ -90,7 +90,7 @@ class Trainings(Keeper):
 
     # --- before it starts -------------------------------------------------------------------
 
-    def filled(self, owner: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    def fill_in(self, owner: str, data: Mapping[str, Any]) -> dict[str, Any]:
         """A request's fields with those that only the server decides.
 
         Without ``training`` it is a new one; with the id of one's own it goes on.

@@ -22,7 +22,7 @@ def upscalers(
     ``refused`` tells the host why files of their own cannot be used.
     """
     known = studio.upscalers
-    refused = known.refused() if owner.is_host else []
+    refused = known.list_refusals() if owner.is_host else []
     return {
         "upscalers": [
             {"name": entry.name, "network": entry.path is not None} for entry in known.list()

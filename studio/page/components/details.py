@@ -59,7 +59,7 @@ class Details:
         kept: the pictures are in the gallery, so that they can be sent elsewhere themselves.
 
     Attributes:
-        outputs: what :meth:`shown` and :meth:`hidden` update.
+        outputs: what :meth:`show` and :meth:`hide` update.
     """
 
     def __init__(self, studio: Studio, name: str, large: bool = False, kept: bool = True) -> None:
@@ -80,7 +80,7 @@ class Details:
     def _button(text: str, elem_id: str) -> gr.Button:
         return gr.Button(label(text), size="sm", elem_id=elem_id)
 
-    def shown(
+    def show(
         self, parameters: dict[str, Any], visitor: Visitor, id: str | None = None
     ) -> list[Any]:
         """Updates of :attr:`outputs`."""
@@ -106,7 +106,7 @@ class Details:
         entries = [*self.studio.catalog.models(), *self.studio.loras.models(visitor.owner.id)]
         return {name for entry in entries for name in (entry.name, entry.title)}
 
-    def hidden(self) -> list[Any]:
+    def hide(self) -> list[Any]:
         """Updates of :attr:`outputs` with nothing to show."""
         return ["", gr.update(visible=False), None]
 

@@ -89,7 +89,7 @@ class LoraRows:
     def fill(self, uses: Sequence[Mapping[str, Any]], prompt: str, visitor: Visitor) -> list[Any]:
         """Updates of :attr:`outputs` that show ``uses``, but for those that the prompt names."""
         known = [name for _, name in self._choices(visitor) if name]
-        tagged = _named_in(prompt)
+        tagged = _names_in(prompt)
         meant = [(find_name(use["name"], known), use) for use in uses]
         shown = [(name, use) for name, use in meant if name and name_key(name) not in tagged][:ROWS]
         names = [name for name, _ in shown] + [NONE] * (ROWS - len(shown))
@@ -136,7 +136,7 @@ def _visible_rows(names: Sequence[str | None]) -> list[bool]:
     return [at <= last + 1 for at in range(len(names))]
 
 
-def _named_in(prompt: str) -> set[str]:
+def _names_in(prompt: str) -> set[str]:
     try:
         return {name_key(use.name) for use in tags_in(prompt)}
     except UserError:  # said when it is painted

@@ -30,7 +30,7 @@ class Parameters:
 
     Attributes:
         whose: the hidden control that names the model whose values the others hold.
-        controls: all of them, in the order of :meth:`shown` and :meth:`data`.
+        controls: all of them, in the order of :meth:`show` and :meth:`data`.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Parameters:
                 options["precision"] = None
             self.controls.append(from_field(model, field, kind=kind, visible=bool(name), **options))
 
-    def shown(self, model: type[BaseModel], values: Mapping[str, Any]) -> list[Any]:
+    def show(self, model: type[BaseModel], values: Mapping[str, Any]) -> list[Any]:
         """Updates of :attr:`controls` for ``model``; what ``values`` leave out has its default."""
         updates: list[Any] = [model.__name__]
         for name, kind in zip(self._names(model), self._kinds, strict=True):
@@ -73,7 +73,7 @@ class Parameters:
             updates.append(gr.update(**arguments, visible=True))
         return updates
 
-    def changed(self, model: type[BaseModel], values: Mapping[str, Any]) -> list[Any]:
+    def change(self, model: type[BaseModel], values: Mapping[str, Any]) -> list[Any]:
         """Updates of :attr:`controls`, which are ``model``'s, that change these values alone."""
         named = (values.get(name, gr.skip()) for name in self._names(model))
         return [gr.skip(), *named]

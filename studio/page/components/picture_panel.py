@@ -144,7 +144,7 @@ class PicturePanel(OneAfterAnother):
         except UserError as error:  # deleted in the gallery meanwhile
             return [gr.skip(), views.error(error.message, visitor), gr.update(visible=False), None]
         panel = self._panel_of(visitor, job, row.id) if job.ended else gr.skip()
-        return [panel, *self.details.shown(parse_parameters(row.parameters), visitor, row.id)]
+        return [panel, *self.details.show(parse_parameters(row.parameters), visitor, row.id)]
 
     # --- what is shown ----------------------------------------------------------------------
 
@@ -165,11 +165,11 @@ class PicturePanel(OneAfterAnother):
         if job is None:
             empty = views.empty_panel(*self.empty, visitor)
             panel = views.result_panel(visitor, failure=before) if before else empty
-            return [panel, idle, *self.details.hidden()]
+            return [panel, idle, *self.details.hide()]
         first = next(iter(self._pictures(visitor, job)), None)
         if first is None:
-            return [self._panel_of(visitor, job, None, before), idle, *self.details.hidden()]
-        details = self.details.shown(parse_parameters(first.parameters), visitor, first.id)
+            return [self._panel_of(visitor, job, None, before), idle, *self.details.hide()]
+        details = self.details.show(parse_parameters(first.parameters), visitor, first.id)
         return [self._panel_of(visitor, job, first.id, before), idle, *details]
 
     def show_ended_before(self, visitor: Visitor, job: Job) -> str:

@@ -75,7 +75,7 @@ class ResultPanel(Renderer):
             for moment in (button.click, *(event.then for event in also))
         ]
         self.followed = (*started, view.open(events))
-        again = {"fn": self._redrawn, "inputs": [view.id, view.refusal, *seen],
+        again = {"fn": self._redraw, "inputs": [view.id, view.refusal, *seen],
                  "outputs": self.panel, "preprocess": False}  # fmt: skip
         moved = [getattr(each, "input", each.change) for each in seen]
         if moved:
@@ -95,7 +95,7 @@ class ResultPanel(Renderer):
 
         return look
 
-    def _redrawn(self, job_id: str | None, refusal: str, request: gr.Request, *values: Any) -> Any:
+    def _redraw(self, job_id: str | None, refusal: str, request: gr.Request, *values: Any) -> Any:
         visitor = Visitor.of(request)
         try:
             job = self.studio.jobs.get(visitor.owner.id, str(job_id))

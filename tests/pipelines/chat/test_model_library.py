@@ -76,9 +76,9 @@ def catalog_of(home) -> ChatCatalog:
 
 def test_what_was_shortened_is_listed_to_its_owner_alone(home):
     library = ModelLibrary(home)
-    assert [made.name for made in library.made_by("anna")] == ["Brief"]
-    assert library.made_by("ben") == []
-    assert library.made_by("") == []
+    assert [made.name for made in library.models_of("anna")] == ["Brief"]
+    assert library.models_of("ben") == []
+    assert library.models_of("") == []
 
 
 def test_it_is_as_the_model_it_was_made_from_but_for_its_weights(home):
@@ -149,7 +149,7 @@ def test_a_damaged_folder_is_left_out(home, about):
     broken.mkdir()
     (broken / "atelier.json").write_text(about)
     library = ModelLibrary(home)
-    assert [made.name for made in library.made_by("anna")] == ["Brief"]
-    assert library.made_by("") == []
+    assert [made.name for made in library.models_of("anna")] == ["Brief"]
+    assert library.models_of("") == []
     with pytest.raises(NotFound):
         library.by_id(OTHER)

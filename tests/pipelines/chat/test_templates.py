@@ -8,7 +8,7 @@ import jinja2
 import pytest
 
 from pipelines.chat.requests import ChatMessage
-from pipelines.chat.templates import render, written_in
+from pipelines.chat.templates import render, special_tokens_in
 from pipelines.core.errors import BadRequest
 from tests.pipelines.chat.chat_templates import FAMILIES, OF_PARTS
 from tests.pipelines.chat.llamas import CHATML, ENDS, LLAMA_2, LLAMA_3, SPECIALS, make_tokenizer
@@ -120,8 +120,8 @@ def test_a_template_that_is_nested_without_end_is_refused(template):
 
 
 def test_special_tokens_are_found_in_a_template_s_source():
-    assert {"<|im_start|>", "<|im_end|>"} <= written_in(CHATML)
-    assert {"<|start_header_id|>", "<|eot_id|>"} <= written_in(LLAMA_3)
+    assert {"<|im_start|>", "<|im_end|>"} <= special_tokens_in(CHATML)
+    assert {"<|start_header_id|>", "<|eot_id|>"} <= special_tokens_in(LLAMA_3)
 
 
 # --- the families ---------------------------------------------------------------------------------
@@ -274,8 +274,10 @@ def test_a_broken_template_is_told_without_python_s_words(template, reason):
 
 
 def test_special_tokens_that_a_template_puts_together_are_found():
-    assert {"<|user|>", "<|assistant|>", "<|end|>"} <= written_in(FAMILIES["Phi 3"])
-    assert {"<start_of_turn>", "<end_of_turn>"} <= written_in(FAMILIES["Gemma 2"])
-    assert {"<｜User｜>", "<｜end▁of▁sentence｜>"} <= written_in(FAMILIES["DeepSeek"])
-    assert "[INST]" in written_in(FAMILIES["Mistral"])
-    assert {"<|turn>", "<turn|>"} <= written_in("{{ '<|turn>' + messages[0].content + '<turn|>' }}")
+    assert {"<|user|>", "<|assistant|>", "<|end|>"} <= special_tokens_in(FAMILIES["Phi 3"])
+    assert {"<start_of_turn>", "<end_of_turn>"} <= special_tokens_in(FAMILIES["Gemma 2"])
+    assert {"<｜User｜>", "<｜end▁of▁sentence｜>"} <= special_tokens_in(FAMILIES["DeepSeek"])
+    assert "[INST]" in special_tokens_in(FAMILIES["Mistral"])
+    assert {"<|turn>", "<turn|>"} <= special_tokens_in(
+        "{{ '<|turn>' + messages[0].content + '<turn|>' }}"
+    )

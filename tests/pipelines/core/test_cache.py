@@ -39,7 +39,7 @@ def make(load=load_weights, device="cpu", budget=100, ram=0, expected=SIZES.get)
 
 
 def names(cache: ModelCache, where: str | None = None) -> set[str]:
-    return {entry.name for entry in cache.loaded() if where in (None, entry.where)}
+    return {entry.name for entry in cache.list_loaded() if where in (None, entry.where)}
 
 
 def use(cache: ModelCache, name: str) -> Weights:
@@ -92,14 +92,14 @@ def test_the_budget_holds_whatever_is_asked():
     cache = make()
     for name in ("a", "b", "large", "c", "a", "b", "large", "b"):
         use(cache, name)
-        assert sum(entry.bytes for entry in cache.loaded()) <= 100
+        assert sum(entry.bytes for entry in cache.list_loaded()) <= 100
 
 
 def test_the_budget_holds_while_a_model_is_loading():
     seen = []
 
     def load(name, device, notes):
-        seen.append(sum(entry.bytes for entry in cache.loaded()))
+        seen.append(sum(entry.bytes for entry in cache.list_loaded()))
         return Weights(name, device)
 
     cache = make(load)
@@ -112,7 +112,7 @@ def test_what_a_model_takes_on_while_it_is_used_counts():
     cache = make()
     with cache.lease("a") as model:
         model.nbytes = 70
-    assert [entry.bytes for entry in cache.loaded()] == [70]
+    assert [entry.bytes for entry in cache.list_loaded()] == [70]
     use(cache, "b")
     assert names(cache) == {"b"}
 
@@ -231,7 +231,7 @@ def test_an_error_in_loading_reaches_everyone_who_waits_and_the_next_request_tri
         thread.join(PATIENCE)
     assert errors == ["a is not here."] * 5
     assert len(asked) == 1
-    assert cache.loaded() == []
+    assert cache.list_loaded() == []
     broken.clear()
     assert use(cache, "a").name == "a"
 
@@ -262,7 +262,7 @@ def test_stopping_a_warming_stops_the_load_and_leaves_nothing_broken():
     cache = make(gate)
     with pytest.raises(Stopped):
         stop_at_first_event(cache, stop)
-    wait_until(lambda: cache.loaded() == [])
+    wait_until(lambda: cache.list_loaded() == [])
     gate.open.set()
     assert use(cache, "a").name == "a"
     assert gate.calls == 2
@@ -288,7 +288,7 @@ def test_a_warming_that_nobody_iterates_any_more_counts_as_stopped():
     warming = cache.warm("a", threading.Event())
     next(warming)
     warming.close()
-    wait_until(lambda: cache.loaded() == [])
+    wait_until(lambda: cache.list_loaded() == [])
     assert gate.calls == 1
 
 
@@ -328,7 +328,7 @@ def test_many_threads_with_many_models_keep_the_budget_and_the_leases():
                         failures.append(name)
             except OutOfMemory:
                 continue  # the others leased all of the room just then
-            if sum(entry.bytes for entry in cache.loaded()) > 130:
+            if sum(entry.bytes for entry in cache.list_loaded()) > 130:
                 over.append(name)
 
     orders = ["abc" * 20, "cba" * 20, "bac" * 20, "acb" * 20]

@@ -78,7 +78,7 @@ def test_control_models_samplers_and_loras_are_listed_beside_one_that_has_to_be_
     put(home / "loras", LATIN + b".safetensors")
     library = LoraLibrary(home)
     assert library.list("ada") == []
-    (refused,) = library.refused()
+    (refused,) = library.list_refusals()
     assert str(refused).startswith("The name caf�.safetensors is not")
     for search in (lambda: library.get("ada", "another"), lambda: library.by_id("0" * 32)):
         with pytest.raises(NotFound):

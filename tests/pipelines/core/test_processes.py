@@ -25,7 +25,7 @@ STEPPING = """
 import sys, time; from pathlib import Path
 from pipelines.core.processes import WorkFolder
 folder = WorkFolder(Path(sys.argv[1]))
-with folder.held():
+with folder.hold():
     folder.report("step", step=1)
     while not folder.stopping:
         time.sleep(0.01)

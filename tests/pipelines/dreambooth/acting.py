@@ -19,7 +19,7 @@ from pipelines.dreambooth.folder import TrainingFolder
 folder = TrainingFolder.at(Path(sys.argv[1]))
 def step(n):
     folder.report("step", step=n, loss=0.5, rate=1e-4, memory=1, at=time.time())
-with folder.held() as mine:
+with folder.hold() as mine:
     assert mine
 {body}
 """

@@ -93,17 +93,23 @@ def test_full_training_moves_every_weight_of_the_unet_and_no_other(ask, trainer)
 def test_a_lora_of_the_decoder_leaves_the_encoder_alone(ask, trainer):
     made = trainer(ask(target_modules="decoder", steps=2))
     made.prepare()
-    names = set(made.learner.named())
+    names = set(made.learner.parameters_by_name())
     assert not any("down_blocks" in name or "conv_in." in name for name in names)
     for part in ("mid_block", "up_blocks", "conv_out"):
         assert any(part in name for name in names), part
     whole = trainer(ask(target_modules="all", steps=1))
     whole.prepare()
-    kept = {n for n in whole.learner.named() if "down_blocks" not in n and "conv_in." not in n}
+    kept = {
+        n
+        for n in whole.learner.parameters_by_name()
+        if "down_blocks" not in n and "conv_in." not in n
+    }
     assert names == kept
     for _ in made.steps():
         pass
-    assert all((p != 0).any() for n, p in made.learner.named().items() if "lora_B" in n)
+    assert all(
+        (p != 0).any() for n, p in made.learner.parameters_by_name().items() if "lora_B" in n
+    )
 
 
 @pytest.mark.parametrize("model", ["starter", "sd15"])

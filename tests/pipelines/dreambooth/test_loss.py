@@ -65,7 +65,7 @@ def test_noise_and_targets_are_those_of_diffusers(prediction: str):
     noising = Noising(scheduler.alphas_cumprod, prediction)
     x0, noise = torch.randn(5, 4, 3, 3), torch.randn(5, 4, 3, 3)
     t = torch.tensor([0, 1, 400, 998, 999])
-    torch.testing.assert_close(noising.noised(x0, noise, t), scheduler.add_noise(x0, noise, t))
+    torch.testing.assert_close(noising.add_noise(x0, noise, t), scheduler.add_noise(x0, noise, t))
     wanted = {
         "epsilon": noise,
         "v_prediction": scheduler.get_velocity(x0, noise, t),

@@ -211,7 +211,7 @@ def test_the_trainer_says_why_it_failed(ask, trainer, monkeypatch, raised, kind,
 
 def test_two_trainers_never_share_a_folder(ask, trainer):
     folder = trainer(ask()).folder
-    with folder.held() as mine:
+    with folder.hold() as mine:
         assert mine
         assert folder.running
         assert main_of(folder) == processes.TAKEN

@@ -162,7 +162,7 @@ def test_the_real_network_makes_a_map_of_the_pictures_size(
     assert (made.size, made.mode) == (photo.size, "RGB")
     assert is_here(preprocessor.weights, tmp_path)
     assert annotate(preprocessor.name, photo, cache, **parameters).tobytes() == made.tobytes()
-    (entry,) = cache.loaded()
+    (entry,) = cache.list_loaded()
     assert entry.bytes > 10**5
     with cache.lease(entry.name) as networks:
         kept = weakref.ref(networks)

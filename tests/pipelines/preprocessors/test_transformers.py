@@ -126,7 +126,7 @@ def test_the_real_model_makes_a_map_of_the_pictures_size(served, annotate, photo
     first, again = (annotate(preprocessor, photo, cache, resolution=64) for _ in range(2))
     assert first.tobytes() == again.tobytes()
     assert len(np.unique(np.asarray(first).reshape(-1, 3), axis=0)) > 1
-    (entry,) = cache.loaded()
+    (entry,) = cache.list_loaded()
     assert entry.bytes > 10**4
 
 

@@ -144,7 +144,7 @@ def test_what_can_be_used_is_listed_and_why_the_rest_cannot(upscalers):
     assert [each.name for each in upscalers.list()] == [
         "compact", "folding", "swin", "Lanczos", "Nearest",
     ]  # fmt: skip
-    said = {str(reason).partition(" ")[0]: str(reason) for reason in upscalers.refused()}
+    said = {str(reason).partition(" ")[0]: str(reason) for reason in upscalers.list_refusals()}
     assert said.keys() == {"cut.safetensors", "lora.safetensors", "old.pth"}
     assert "damaged or cut short" in said["cut.safetensors"]
     assert "no upscaler of a known architecture" in said["lora.safetensors"]

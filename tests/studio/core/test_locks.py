@@ -16,7 +16,7 @@ def test_one_holds_a_name_at_a_time_and_other_names_are_free():
     began, go_on = threading.Event(), threading.Event()
 
     def hold(number: int) -> None:
-        with locks.held("a"):
+        with locks.hold("a"):
             inside.append(number)
             most.append(len(inside))
             began.set()
@@ -26,7 +26,7 @@ def test_one_holds_a_name_at_a_time_and_other_names_are_free():
     with ThreadPoolExecutor(5) as threads:
         done = [threads.submit(hold, number) for number in range(5)]
         began.wait(PATIENCE)
-        with locks.held("b"):
+        with locks.hold("b"):
             assert len(locks) == 2
         go_on.set()
         assert all(each.result(PATIENCE) is None for each in done)
@@ -36,6 +36,6 @@ def test_one_holds_a_name_at_a_time_and_other_names_are_free():
 
 def test_who_fails_inside_leaves_no_lock():
     locks = Locks()
-    with pytest.raises(ValueError, match="no"), locks.held(("x", 1)):
+    with pytest.raises(ValueError, match="no"), locks.hold(("x", 1)):
         raise ValueError("no")
     assert not len(locks)

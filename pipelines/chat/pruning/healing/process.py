@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     path = options.folder.resolve()
     folder = PruneFolder(path.parent.parent, path.name)
-    with folder.held() as mine:
+    with folder.hold() as mine:
         if not mine:
             return TAKEN
         precision = "bf16" if dtype_for(options.device) is torch.bfloat16 else "no"

@@ -19,7 +19,7 @@ from pipelines.core.errors import Stopped, UserError, unforeseen
 from pipelines.core.events import Result
 from pipelines.core.messages import Message
 from studio.features.chat.answers.progress import AnswerProgress
-from studio.features.chat.answers.requests import added_up, request_for
+from studio.features.chat.answers.requests import add_up, request_for
 from studio.features.chat.answers.rows import AnswerRows
 from studio.features.chat.answers.slots import AnswerSlots
 from studio.features.chat.answers.streams import Run, Stream
@@ -128,7 +128,7 @@ class Answers:
         request, left_out = request_for(conversation, path, overrides or {})
         self._check(owner, request)
         self._conversations.check_size(owner)
-        with self._places.taken(owner):
+        with self._places.take_or_give_back(owner):
             answer = self._written.begin(owner, conversation_id, parent, revision, request.model)
             return self._launch(_Running(owner, answer, "", {}), request, left_out)
 
@@ -152,7 +152,7 @@ class Answers:
         request, left_out = request_for(conversation, path, overrides or {}, path[-1].model)
         self._check(owner, request)
         self._conversations.check_size(owner)
-        with self._places.taken(owner):
+        with self._places.take_or_give_back(owner):
             before = self._written.resume(owner, message_id, revision)
             running = _Running(owner, message_id, before.content, before.facts)
             return self._launch(running, request, left_out)
@@ -203,7 +203,7 @@ class Answers:
 
         return Stream(self._run(request, self._cache, stop), stop, leave)
 
-    def unfinished(self, owner: str | None = None) -> int:
+    def count_unfinished(self, owner: str | None = None) -> int:
         """How many answers are being written: an owner's, or everybody's."""
         return self._places.count(owner)
 
@@ -225,7 +225,7 @@ class Answers:
         """Writes one answer to its end, whatever that is."""
         try:
             state, facts, error = self._outcome(running, request, left_out)
-            self._end(running, state, added_up(running.facts, facts), error)
+            self._end(running, state, add_up(running.facts, facts), error)
         except Exception:
             _log.exception("the end of an answer was not written")
         finally:
@@ -274,9 +274,9 @@ class Answers:
         while True:
             try:
                 with self._keeping:
-                    rest, pieces = running.live.unkept()
+                    rest, pieces = running.live.list_unkept()
                     self._written.end(running.message_id, state, facts, error, rest)
-                    running.live.kept(pieces)
+                    running.live.mark_kept(pieces)
                 return
             except (UserError, sqlite3.OperationalError):
                 if self._closing:
@@ -301,9 +301,9 @@ class Answers:
                 running = dict(self._running)
             if not running:
                 return
-            unkept = {message_id: each.live.unkept() for message_id, each in running.items()}
+            unkept = {message_id: each.live.list_unkept() for message_id, each in running.items()}
             gone = self._written.add({key: text for key, (text, _) in unkept.items()})
             for message_id, (_, pieces) in unkept.items():
-                running[message_id].live.kept(pieces)
+                running[message_id].live.mark_kept(pieces)
         for message_id in gone & running.keys():
             running[message_id].stop.set()  # its conversation was deleted

@@ -115,13 +115,13 @@ class AnswerProgress:
             }
         return {name: value for name, value in facts.items() if value is not None}
 
-    def unkept(self) -> tuple[str, int]:
+    def list_unkept(self) -> tuple[str, int]:
         """The words that are not in the database yet, and how many pieces they are."""
         with self._changed:
             return "".join(self._unkept), len(self._unkept)
 
-    def kept(self, pieces: int) -> None:
-        """Says that the first of :meth:`unkept` are in the database now."""
+    def mark_kept(self, pieces: int) -> None:
+        """Says that the first of :meth:`list_unkept` are in the database now."""
         with self._changed:
             del self._unkept[:pieces]
 

@@ -56,7 +56,7 @@ def newest(messages: Sequence[StoredMessage], limit: int) -> Sequence[StoredMess
     return kept[first:]
 
 
-def added_up(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+def add_up(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
     """The facts of an answer in two parts: counts and times together, the rest of the second."""
     facts = dict(now)
     if not before:

@@ -55,7 +55,7 @@ class AnswerSlots:
             self._taken += Counter()  # forgets those who have none
 
     @contextlib.contextmanager
-    def taken(self, owner: str) -> Iterator[None]:
+    def take_or_give_back(self, owner: str) -> Iterator[None]:
         """Takes a place, and gives it back only when what is inside fails."""
         self.take(owner)
         try:

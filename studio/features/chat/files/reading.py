@@ -391,14 +391,14 @@ def _read_elsewhere(owner: str, file: IO[bytes]) -> Iterator[Entry]:
     Raises:
         Busy: others' files are still being read.
     """
-    with _SLOTS.taken(owner, TURN_SECONDS):
+    with _SLOTS.take(owner, TURN_SECONDS):
         process = LineProcess("studio.features.chat.files.reading", longest=MAX_LINE, ahead=100)
         try:
             for chunk in iter(lambda: file.read(_CHUNK), b""):
                 if not process.write(chunk):  # it has ended: by what it says, or does not
                     break
             process.end_input()
-            yield from _from_lines(_said_by(process))
+            yield from _from_lines(_read_lines(process))
         except UnreadableAnswer as error:
             _log.warning("what was read of a file of conversations cannot be read: %s", error)
             raise unreadable_answer() from None
@@ -406,7 +406,7 @@ def _read_elsewhere(owner: str, file: IO[bytes]) -> Iterator[Entry]:
             process.end()
 
 
-def _said_by(process: LineProcess) -> Iterator[bytes]:
+def _read_lines(process: LineProcess) -> Iterator[bytes]:
     """The lines of a process, until it has ended or says nothing for too long."""
     while line := process.line(SILENT_SECONDS):
         yield line

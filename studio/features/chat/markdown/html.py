@@ -42,11 +42,11 @@ def render(text: str, owner: str) -> str:
         owner: whose answer it is, by an id.
     """
     if len(text) > MAX_RENDERED or (blocks := _blocks(text, owner)) is None:
-        return as_written(text)
+        return preformat(text)
     return "".join(_colour(blocks, owner))
 
 
-def as_written(text: str) -> str:
+def preformat(text: str) -> str:
     """Text with its spaces and line ends, nothing read into it."""
     return f'<div class="as-written">{escape(text)}</div>'
 
@@ -100,7 +100,7 @@ class IncrementalHtml:
         if found is None:  # from now on words are only added
             self._plain = True
         if not found:
-            return Grown(tail=as_written(self._open.rstrip()))
+            return Grown(tail=preformat(self._open.rstrip()))
         *complete, tail = found
         start = _offset(self._open, tail.line)
         closed = (_blocks(self._open[:start], self.owner) or []) if complete else []

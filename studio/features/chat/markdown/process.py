@@ -81,7 +81,7 @@ class _Drawing:
             read: an answer's line; where it raises UnreadableAnswer, the process is ended and the
                 text given up.
         """
-        with self._slots.taken(owner, TURN_SECONDS):
+        with self._slots.take(owner, TURN_SECONDS):
             try:
                 process = self._process_of(owner)
                 request = json.dumps([kind, arguments, LIMIT_SECONDS]).encode() + b"\n"

@@ -104,7 +104,7 @@ def _over_k(name: str, data: Data, visitor: Visitor) -> str:
     return figure(
         name,
         say(shown.title),
-        plot.drawn(plot.y.title, plot.curve(ks, values), marks),
+        plot.to_svg(plot.y.title, plot.curve(ks, values), marks),
         visitor,
         finding=say(shown.nothing if best is None else Message(shown.found, k=best)),
         caption=[*map(say, shown.caption), *thin_out(data, visitor)],
@@ -186,7 +186,7 @@ def _criterion(data: Data, name: str, title: str, visitor: Visitor) -> str:
         for at, (kind, row) in enumerate(zip(kinds, table, strict=True))
         for k, value in zip(ks, row, strict=True)
     )
-    return plot.drawn(title, paths, marks, styled=False)
+    return plot.to_svg(title, paths, marks, styled=False)
 
 
 def _k(ks: Sequence[int], visitor: Visitor) -> Axis:

@@ -128,7 +128,7 @@ def dendrogram(
     cut = cut_height(shown, k, y.high)
     title = say("Dendrogram")
     plot = Plot(x, y, height=_HEIGHT)
-    line = plot.dragged(
+    line = plot.drag_line(
         "clusters",
         cut,
         words=say("k = {value}"),
@@ -146,7 +146,7 @@ def dendrogram(
         "floor": shown.floor,
         "high": y.high,
     }
-    drawn = plot.drawn(
+    drawn = plot.to_svg(
         title,
         _paths(shown, plot, k, visitor),
         _counts(shown, plot, visitor) + line,

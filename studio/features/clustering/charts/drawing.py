@@ -72,8 +72,8 @@ def figure(
         f' data-{name}="{escape(json.dumps(value))}"' for name, value in (data or {}).items()
     )
     return (
-        f'<figure class="cluster-chart {kind}"{saved_as(kind)}{more}>{head}{above}{body}{below}'
-        "</figure>"
+        f'<figure class="cluster-chart {kind}"{file_name_attribute(kind)}{more}>'
+        f"{head}{above}{body}{below}</figure>"
     )
 
 
@@ -88,7 +88,7 @@ def with_caption(sentences: Iterable[str], hint: str = "") -> str:
 def heading(title: str, visitor: Visitor) -> str:
     """The title of a chart, with the menu that saves it as a file; read by ``assets/clustering``.
 
-    What has it must have :func:`saved_as`; what is ``data-unsaved`` in there is left out.
+    What has it must have :func:`file_name_attribute`; what is ``data-unsaved`` is left out.
     """
     name = escape(visitor.say(Message("Save “{title}”", title=title)))
     formats = "".join(
@@ -101,7 +101,7 @@ def heading(title: str, visitor: Visitor) -> str:
     )
 
 
-def saved_as(kind: str) -> str:
+def file_name_attribute(kind: str) -> str:
     """The attribute that gives a chart's file its name."""
     return f' data-file="clusters-{_FILES.get(kind, kind)}"'
 
@@ -170,7 +170,7 @@ class Plot:
         across, up = self.width * self.x.share(at), self.height * self.y.share(value)
         return f"{across:.1f},{self.height - up:.1f}"
 
-    def drawn(
+    def to_svg(
         self, label: str, paths: str = "", marks: str = "", below: float = 50, styled: bool = True
     ) -> str:
         """The whole as a drawing.
@@ -263,7 +263,7 @@ class Plot:
             f"{escape(words)}</text>"
         )
 
-    def dragged(
+    def drag_line(
         self,
         name: str,
         value: float,

@@ -66,7 +66,7 @@ def k_distance(data: Mapping[str, Any], visitor: Visitor, eps: float | None = No
     else:
         found = say("There is no knee; look for a step.")
     words = say("eps = {value}")
-    line = plot.dragged(
+    line = plot.drag_line(
         "eps",
         value,
         words=words,
@@ -78,7 +78,7 @@ def k_distance(data: Mapping[str, Any], visitor: Visitor, eps: float | None = No
     reading = say("{share} of the points are core points at this eps with min_samples = {count}.")
     reading = reading.replace("{count}", str(count))
     share = bisect.bisect_right(distances, value) / len(distances)
-    drawn = plot.drawn(title, plot.curve(places, distances), marks + line)
+    drawn = plot.to_svg(title, plot.curve(places, distances), marks + line)
     shown = reading.replace("{share}", percent(share))
     body = f'{drawn}<p class="reading" aria-live="polite" data-words="{reading}">{shown}</p>'
     return figure(
@@ -128,7 +128,7 @@ def reachability(data: Mapping[str, Any], visitor: Visitor) -> str:
     return figure(
         "reachability",
         title,
-        _clusters_legend(named, visitor) + plot.drawn(title, "".join(paths), styled=False),
+        _clusters_legend(named, visitor) + plot.to_svg(title, "".join(paths), styled=False),
         visitor,
         finding=say(
             Message(
@@ -258,7 +258,7 @@ def silhouettes(data: Mapping[str, Any], visitor: Visitor) -> str:
     return figure(
         "silhouettes",
         title,
-        plot.drawn(title, "".join(paths), zero + plot.upright(mean, words, above=True)),
+        plot.to_svg(title, "".join(paths), zero + plot.upright(mean, words, above=True)),
         visitor,
         finding=say(found),
         caption=[

@@ -183,7 +183,7 @@ async def points(
             points = data.dataset(owner.id, data_id)
             return plot_points(owner.id, points, view.dims, view.projection, view.scaling, stop)
 
-        return studio.cluster_plots.get((known.id, view), plot).packed(language)
+        return studio.cluster_plots.get((known.id, view), plot).pack(language)
 
     limiter = limits.umap if view.projection == "umap" else limits.plots
     body = await while_heard(request, draw, limiter=limiter)

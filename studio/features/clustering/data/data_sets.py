@@ -132,11 +132,11 @@ class ClusterData(Keeper):
         """
         wanted = source_of(source)
         id = _id(owner.id, wanted, self._maker.state(owner.id, wanted))
-        if (known := self._asked_again(owner.id, id)) is not None:
+        if (known := self._refresh(owner.id, id)) is not None:
             return known
         self._quota.check_room(owner.id)
-        with self._slots.taken(owner.id, WAIT_SECONDS, stop):
-            if (known := self._asked_again(owner.id, id)) is not None:
+        with self._slots.take(owner.id, WAIT_SECONDS, stop):
+            if (known := self._refresh(owner.id, id)) is not None:
                 return known
             made = self._maker.make(owner.id, wanted, stop)
             if made.stored.pictures is not None:  # perhaps not all: asking again goes on
@@ -148,7 +148,7 @@ class ClusterData(Keeper):
         self._trim(owner.id)
         return self.get(owner.id, id)
 
-    def _asked_again(self, owner_id: str, id: str) -> Known | None:
+    def _refresh(self, owner_id: str, id: str) -> Known | None:
         with self._lock:
             self._store.write(
                 "UPDATE cluster_data SET created = ? WHERE id = ? AND owner = ?",
@@ -206,25 +206,25 @@ class ClusterData(Keeper):
         )
         if row is None or not self._path(row["id"]).is_file():
             raise NotFound("You have no data set {id}. Make it again.", id=id[:60])
-        return _known_from(row)
+        return _from_row(row)
 
-    def stored(self, owner_id: str, id: str) -> Stored:
+    def load_stored(self, owner_id: str, id: str) -> Stored:
         """All that is kept of a data set; raises NotFound as :meth:`get` does."""
         return load(self._path(self.get(owner_id, id).id))
 
     def dataset(self, owner_id: str, id: str) -> Dataset:
         """The points; raises NotFound as :meth:`get` does."""
-        return self.stored(owner_id, id).data
+        return self.load_stored(owner_id, id).data
 
     def rows(self, owner_id: str, id: str) -> np.ndarray | None:
         """(n,) int64: the row of the table (from 0), or the number of the picture's pixel (row by
         row), of each point; None where points come from neither. Raises as :meth:`get`."""
-        return self.stored(owner_id, id).rows
+        return self.load_stored(owner_id, id).rows
 
     def pictures(self, owner_id: str, id: str) -> builtins.list[str | None]:
         """The ids of the gallery's pictures that the points stand for, None for one that has been
         deleted since; empty where points are no pictures. Raises as :meth:`get`."""
-        ids = self.stored(owner_id, id).pictures or ()
+        ids = self.load_stored(owner_id, id).pictures or ()
         there = set(self._gallery.ids(owner_id))
         return [each if each in there else None for each in ids]
 
@@ -236,7 +236,7 @@ class ClusterData(Keeper):
             (owner_id,),
         )
         try:
-            return None if row is None else self.stored(owner_id, row["id"])
+            return None if row is None else self.load_stored(owner_id, row["id"])
         except NotFound:
             return None
 
@@ -250,7 +250,7 @@ class ClusterData(Keeper):
             "SELECT * FROM cluster_data WHERE owner = ? ORDER BY created DESC, number DESC LIMIT ?",
             (owner_id, limit),
         )
-        return [_known_from(row) for row in rows]
+        return [_from_row(row) for row in rows]
 
     # --- deleting ---------------------------------------------------------------------------
 
@@ -323,7 +323,7 @@ def _id(owner_id: str, source: Source, state: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _known_from(row: sqlite3.Row) -> Known:
+def _from_row(row: sqlite3.Row) -> Known:
     values = {name: row[name] for name in Known.__slots__}
     values["columns"] = tuple(json.loads(row["columns"]))
     values["truth"] = bool(row["truth"])

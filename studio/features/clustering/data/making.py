@@ -16,7 +16,7 @@ from pipelines.clustering.data.stored import Stored
 from pipelines.core.errors import BadRequest
 from pipelines.core.messages import Message
 from studio.features.clustering.data.gallery import gallery_data
-from studio.features.clustering.data.reading import picked_apart
+from studio.features.clustering.data.reading import pick_apart
 from studio.features.clustering.data.sources import (
     DrawnSource,
     GallerySource,
@@ -101,7 +101,7 @@ class Maker:
             return Made(Stored(Dataset(X, None, ("x", "y"), "Drawn points")))
         if isinstance(source, TableSource):
             known = self._tables.get(owner_id, source.table)
-            picked = picked_apart(owner_id, known.table, source.picking, stop)
+            picked = pick_apart(owner_id, known.table, source.picking, stop)
             named = replace(picked.data, title=known.name)
             return Made(Stored(named, picked.rows), picked.notes)
         if isinstance(source, PictureSource):

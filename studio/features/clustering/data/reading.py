@@ -29,7 +29,7 @@ _NEEDED = ("pandas",)
 _FLOAT = 8  # bytes
 
 
-def seen_apart(
+def look_apart(
     owner: str, path: Path, reading: Reading, stop: threading.Event | None = None
 ) -> Table:
     """:func:`pipelines.clustering.data.tables.look`; raises as it does, and as :func:`call`."""
@@ -41,7 +41,7 @@ def _look(path: FilePath, reading: Reading) -> Table:
     return look(path, reading)
 
 
-def picked_apart(
+def pick_apart(
     owner: str, table: Table, picking: ColumnChoice, stop: threading.Event | None = None
 ) -> TablePoints:
     """:func:`pipelines.clustering.data.columns.pick`; raises as it does, and as :func:`call`."""

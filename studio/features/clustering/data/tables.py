@@ -22,7 +22,7 @@ from pipelines.core.messages import Message
 from studio.core.gallery.inputs import KEPT_SECONDS
 from studio.core.home import room_for, sweep
 from studio.core.jobs.slots import FairSlots
-from studio.features.clustering.data.reading import seen_apart
+from studio.features.clustering.data.reading import look_apart
 
 if TYPE_CHECKING:
     import sqlite3
@@ -108,8 +108,8 @@ class Tables:
         """
         self.check_room(owner)
         reading = reading or Reading()
-        with self._slots.taken(owner, WAIT_SECONDS, stop):
-            table = seen_apart(owner, path, reading, stop)
+        with self._slots.take(owner, WAIT_SECONDS, stop):
+            table = look_apart(owner, path, reading, stop)
         _check_names(table)
         digest = hashlib.sha256(f"{owner}\0{reading.model_dump_json()}\0".encode())
         with path.open("rb") as file:
@@ -145,7 +145,7 @@ class Tables:
         )
         if row is None or not self._path(row["id"]).is_file():
             raise NotFound("You have no table {id}. Bring it in again.", id=id[:60])
-        return self._known_from(row)
+        return self._from_row(row)
 
     def list(self, owner: str, limit: int = 50) -> builtins.list[KnownTable]:
         """The owner's, those brought in last first."""
@@ -154,7 +154,7 @@ class Tables:
             "LIMIT ?",
             (owner, limit),
         )
-        return [self._known_from(row) for row in rows]
+        return [self._from_row(row) for row in rows]
 
     def delete(self, owner: str, id: str) -> None:
         """Deletes row and file; data sets that were made of it stay. Raises NotFound."""
@@ -184,7 +184,7 @@ class Tables:
     def _path(self, id: str) -> Path:
         return self._home / FOLDER / id
 
-    def _known_from(self, row: sqlite3.Row) -> KnownTable:
+    def _from_row(self, row: sqlite3.Row) -> KnownTable:
         about = json.loads(row["about"])
         table = Table(
             self._path(row["id"]),

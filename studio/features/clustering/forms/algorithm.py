@@ -44,7 +44,7 @@ class AlgorithmForm:
         choice: the list of algorithms.
         cluster, play: the buttons.
         parameters: the controls of what is chosen.
-        outputs: what shows an algorithm, in the order of :meth:`shown`.
+        outputs: what shows an algorithm, in the order of :meth:`show`.
     """
 
     def __init__(self, studio: Studio) -> None:
@@ -85,11 +85,11 @@ class AlgorithmForm:
         weighs = [said.change, self.parameters.whose.change, *(each.input for each in controls)]
         follow_newest(weighs, self._weigh, [scene, self.choice, *controls], self._foreseen,
                       preprocess=False)  # fmt: skip
-        follow_newest([scene.change, scaling.input], self._proposed_again,
+        follow_newest([scene.change, scaling.input], self._propose_again,
                       [scene, scaling, self.choice, self._proposed, *controls],
                       [self._proposed, *controls])  # fmt: skip
 
-    def shown(
+    def show(
         self, name: str, values: dict[str, Any], visitor: Visitor, proposed: float | None = None
     ) -> list[Any]:
         """Updates of :attr:`outputs`; what ``values`` leave out has its default.
@@ -98,14 +98,14 @@ class AlgorithmForm:
             proposed: the radius among the values that nobody has chosen.
         """
         return [
-            about(name, visitor), *self.parameters.shown(find(as_text(name)).parameters, values),
+            about(name, visitor), *self.parameters.show(find(as_text(name)).parameters, values),
             lesson(name, visitor.language), gr.update(interactive=name in ANIMATED), proposed,
         ]  # fmt: skip
 
-    def begun(self, name: str, scene: Scene, visitor: Visitor) -> list[Any]:
+    def begin(self, name: str, scene: Scene, visitor: Visitor) -> list[Any]:
         """The same for an algorithm that was chosen this moment."""
         eps = self._first_eps(name, scene.data, scene.scaling, visitor)
-        return self.shown(name, {} if eps is None else {"eps": eps}, visitor, eps)
+        return self.show(name, {} if eps is None else {"eps": eps}, visitor, eps)
 
     def fields(self, name: str, values: Sequence[Any]) -> dict[str, Any]:
         """The values of the parameters' controls as fields of ``name``, not yet checked."""
@@ -133,7 +133,7 @@ class AlgorithmForm:
             return outcome(run(propose_eps, X, asked, estimate, Event(), owner=visitor.owner.id))
         return None
 
-    def _proposed_again(
+    def _propose_again(
         self, scene: Scene, scaling: str, name: str, proposed: float | None, request: gr.Request,
         *values: Any,
     ) -> list[Any]:  # fmt: skip
@@ -144,7 +144,7 @@ class AlgorithmForm:
         eps = self._first_eps(name, scene.data, scaling, Visitor.of(request))
         if eps is None or eps == proposed:
             return skipped
-        return [eps, *self.parameters.changed(find(as_text(name)).parameters, {"eps": eps})]
+        return [eps, *self.parameters.change(find(as_text(name)).parameters, {"eps": eps})]
 
     def _weigh(self, scene: Scene, name: str, request: gr.Request, *values: Any) -> str:
         """What the algorithm will take with these data, before it is begun."""

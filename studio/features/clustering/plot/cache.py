@@ -22,7 +22,7 @@ class PlotCache:
 
     def get(self, key: Hashable, make: Callable[[], Plotted]) -> Plotted:
         """The plot of this key, which ``make`` draws where it is not here."""
-        with self._making.held(key):
+        with self._making.hold(key):
             with self._lock:
                 if key in self._plots:
                     self._plots.move_to_end(key)

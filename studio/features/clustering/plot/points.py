@@ -55,7 +55,7 @@ class Plotted:
         if len(self.rows) != len(self.positions) or self.rows.max(initial=0) >= max(1, len(X)):
             raise UnreadableAnswer("the picture is not one of the points")
 
-    def packed(self, language: str) -> bytes:
+    def pack(self, language: str) -> bytes:
         """The answer's bytes; notes in ``language``."""
         note = " ".join(translate(each, language) for each in self.notes) or None
         text = json.dumps({**self.header, "note": note}, ensure_ascii=False, allow_nan=False)

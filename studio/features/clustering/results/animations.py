@@ -70,7 +70,7 @@ class Animations:
         """
         request = validate(AnimationRequest, asked)
         self._data.get(owner.id, request.data)
-        with self._slots.taken(owner.id, WAIT_SECONDS, stop), _limit_time(stop) as timed:
+        with self._slots.take(owner.id, WAIT_SECONDS, stop), _limit_time(stop) as timed:
             data = self._data.dataset(owner.id, request.data)
             seen = None
             if is_laid_out(request, data):

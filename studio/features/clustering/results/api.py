@@ -109,7 +109,7 @@ async def one(
         painted = None
         # The picture has been deleted since, there is no cluster to paint with, or no room.
         with contextlib.suppress(NotFound, BadRequest, DiskFull):
-            painted = studio.clusterings.painted(found, stop)
+            painted = studio.clusterings.paint(found, stop)
         return clustering_json(found, painted and painted[1], language)
 
     return await result.compute(look)
@@ -177,7 +177,7 @@ async def picture(
     """The picture whose colours were clustered, each pixel in its cluster's colour."""
 
     def paint(found: Clustering, stop: threading.Event) -> Path:
-        painted = studio.clusterings.painted(found, stop)
+        painted = studio.clusterings.paint(found, stop)
         if painted is None:
             raise _has_no_file(job_id, "picture.png")
         return painted[0]

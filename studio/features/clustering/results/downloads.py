@@ -50,7 +50,7 @@ def write_labels(
     """
     labels = found.labels(algorithm)
     owner, known = found.job.owner, found.known
-    stored = data.stored(owner, known.id)
+    stored = data.load_stored(owner, known.id)
     further: dict[str, np.ndarray] = {}
     if found.certainty is not None:
         further["certainty"] = found.certainty.astype(np.float64).round(4)

@@ -186,7 +186,7 @@ class Clusterings(Keeper):
         """The points that a result is about; raises NotFound when they are gone."""
         return self._data.dataset(found.job.owner, found.known.id)
 
-    def painted(
+    def paint(
         self, found: Clustering, stop: threading.Event | None = None
     ) -> tuple[Path, list[dict[str, Any]]] | None:
         """The picture in its clusters' colours as a PNG file, and its palette, largest share first:

@@ -244,7 +244,7 @@ def comparison(
     said = drawing.with_caption(words, visitor.say("Click one to see it large."))
     head = drawing.heading(visitor.say("Algorithms side by side"), visitor)
     return (
-        f'<div class="cluster-view comparison"{drawing.saved_as("comparison")}>{head}'
+        f'<div class="cluster-view comparison"{drawing.file_name_attribute("comparison")}>{head}'
         f'<div class="grid">{cards}</div>'
         f'<p class="summary">{said}</p>'
         f"{_numbers(rows, best, visitor)}</div>"

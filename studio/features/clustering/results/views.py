@@ -44,7 +44,7 @@ def drawn_result(studio: Studio, job: Job, visitor: Visitor) -> str:
         return views.error(error.message, visitor)
     painted, parts = None, []
     try:
-        painted = studio.clusterings.painted(found)
+        painted = studio.clusterings.paint(found)
     except UserError as error:  # the picture is gone, or all of it is noise: there are labels still
         parts.append(views.error(error.message, visitor))
     if painted is not None:

@@ -234,7 +234,7 @@ from pathlib import Path
 from pipelines.chat.pruning.folder import PruneFolder
 path = Path(sys.argv[1])
 folder = PruneFolder(path.parent.parent, path.name)
-with folder.held() as mine:
+with folder.hold() as mine:
     assert mine
     folder.report("step", step=1, loss=9.0, seconds=1.0, memory=1)
     while not (path / "seen").exists():
@@ -305,7 +305,7 @@ def test_a_stop_is_seen_at_the_next_event(cache, stop, kind, after, tmp_path):
     with pytest.raises(Stopped):
         list(itertools.islice(events, 1))
     assert not (tmp_path / engine.MODELS).exists()
-    assert all(entry.leases == 0 for entry in cache.loaded())
+    assert all(entry.leases == 0 for entry in cache.list_loaded())
 
 
 def test_the_leased_model_is_never_changed(cache, stop, original, ids):

@@ -195,7 +195,7 @@ def test_the_process_does_it_from_its_command_line(healer):
 
 def test_two_processes_never_share_a_folder(healer):
     made = healer()
-    with made.folder.held():
+    with made.folder.hold():
         assert main([str(made.folder.path)]) == TAKEN
 
 

@@ -173,7 +173,7 @@ def test_a_folder_without_weights_is_refused(tmp_path):
     (empty / "config.json").write_text(json.dumps({"_class_name": "T2IAdapter"}))
     catalog = ControlCatalog(tmp_path)
     assert [entry for entry in catalog.models() if entry.source.folder] == []
-    assert [reason.values["folder"] for reason in catalog.refused()] == ["empty"]
+    assert [reason.values["folder"] for reason in catalog.list_refusals()] == ["empty"]
 
 
 # --- T2I-Adapters in the authors' layout --------------------------------------------------------

@@ -154,14 +154,14 @@ def test_what_lies_beside_weights_is_not_listed_and_hides_none(tmp_path):
     (folder / "gone.safetensors").symlink_to(tmp_path / "nowhere")
     catalog = ControlCatalog(tmp_path)
     assert catalog.get("CANNY").name == "canny"
-    (reason,) = catalog.refused()
+    (reason,) = catalog.list_refusals()
     assert "gone.safetensors cannot be read" in str(reason)
 
 
 def check_refused(home: Path, name: str, reason: str) -> None:
     catalog = ControlCatalog(home)
     assert all(entry.source.hub for entry in catalog.models() if entry.name == name)
-    (said,) = catalog.refused()
+    (said,) = catalog.list_refusals()
     assert reason in str(said)
     if name.isprintable():
         with pytest.raises(Refused, match=re.escape(reason)):

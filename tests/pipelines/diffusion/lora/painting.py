@@ -76,5 +76,5 @@ class Unchanged:
             tokenizers = [getattr(model.pipe, name, None) for name in ("tokenizer", "tokenizer_2")]
             assert all(a is b for a, b in zip(tokenizers, self.tokenizers, strict=True))
             assert {id(p) for p in model.pipe.text_encoder.parameters()} == self.parameters
-            with model.held(alone=True):  # nobody holds it any more
+            with model.hold(alone=True):  # nobody holds it any more
                 pass

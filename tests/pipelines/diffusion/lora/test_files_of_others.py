@@ -244,12 +244,12 @@ def test_a_zip_that_cannot_be_used_is_called_what_it_is(tmp_path, data, sentence
 def test_a_zip_in_everybody_s_library_is_said_to_need_unpacking(tmp_path, monkeypatch):
     (tmp_path / "loras").mkdir()
     (tmp_path / "loras" / "a.zip").write_bytes(zip_of({"a.safetensors": peft_file()}))
-    (reason,) = LoraLibrary(tmp_path).refused()
+    (reason,) = LoraLibrary(tmp_path).list_refusals()
     assert str(reason) == "a.zip is a zip file. Take the .safetensors out of it, and put that here."
     listed = []  # a long list of names is not read to say so
     monkeypatch.setattr(zipfile.ZipFile, "namelist", lambda self: listed.append(1) or [])
     (tmp_path / "loras" / "a.zip").write_bytes(zip_of(LONG_NAMES))
-    (reason,) = LoraLibrary(tmp_path).refused()
+    (reason,) = LoraLibrary(tmp_path).list_refusals()
     assert (str(reason).partition(".")[0], listed) == ("a", [])
 
 

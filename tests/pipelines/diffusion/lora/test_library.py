@@ -193,9 +193,9 @@ def test_a_bad_file_of_everybody_s_is_named_when_it_is_asked_for(library, data):
     (library.home / "loras" / "notes.txt").write_text("not a LoRA")
     library.add(ANN, "clay", data)
     assert names(library, ANN) == ["clay"]
-    assert ["bad.safetensors is a zip file" in str(reason) for reason in library.refused()] == [
-        True
-    ]
+    assert [
+        "bad.safetensors is a zip file" in str(reason) for reason in library.list_refusals()
+    ] == [True]
     with pytest.raises(BadRequest, match=r"bad\.safetensors is a zip file"):
         library.get(ANN, "bad")
 

@@ -91,7 +91,7 @@ def test_a_caption_finds_its_photo(path, text):
     found = read({path: text}, "a/x.jpg", "y/z.jpg")
     assert found.of("a/x.jpg") == "a cat"
     assert found.of("y/z.jpg") is None
-    assert found.unused() == []
+    assert found.list_unused() == []
 
 
 def test_names_are_the_same_however_their_accents_are_written():
@@ -102,7 +102,7 @@ def test_names_are_the_same_however_their_accents_are_written():
 def test_a_caption_of_another_folder_is_not_taken():
     found = read({"a/1.txt": "a cat"}, "a/1.jpg", "b/1.jpg")
     assert found.of("b/1.jpg") is None
-    assert found.unused() == [("a/1.txt", "1", "a cat")]
+    assert found.list_unused() == [("a/1.txt", "1", "a cat")]
     both = read({"s/1.txt": "a cat", "t/1.txt": "a dog"}, "b/1.jpg")
     assert both.of("b/1.jpg") is None, "which of the two is not known"
 
@@ -117,7 +117,7 @@ def test_lists_of_other_machines_name_each_of_two_photos_of_one_name():
 def test_a_caption_that_may_be_of_two_photos_is_of_neither():
     found = read({"captions/1.txt": "red"}, "a/1.jpg", "b/1.jpg")
     assert (found.of("a/1.jpg"), found.of("b/1.jpg")) == (None, None)
-    assert found.unused() == [("captions/1.txt", "1", "red")]
+    assert found.list_unused() == [("captions/1.txt", "1", "red")]
 
 
 def test_another_caption_of_the_same_photo_is_remembered():

@@ -26,7 +26,7 @@ class Crowd:
         gate = self.gates[name] = threading.Event()
 
         def run() -> None:
-            with self.slots.taken(owner, PATIENCE):
+            with self.slots.take(owner, PATIENCE):
                 self.order.append(name)
                 assert gate.wait(PATIENCE)
 
@@ -84,22 +84,22 @@ def test_an_owner_has_a_share_of_the_places_only():
 
 def test_who_asks_for_too_much_is_refused_at_once_and_nobody_else_is():
     slots = FairSlots(2, asked=1, busy="Later.")
-    with slots.taken("a"):
-        with pytest.raises(Busy, match="Later"), slots.taken("a"):
+    with slots.take("a"):
+        with pytest.raises(Busy, match="Later"), slots.take("a"):
             pass
-        with slots.taken("b"):
+        with slots.take("b"):
             pass
-    with slots.taken("a"):
+    with slots.take("a"):
         pass
 
 
 def test_waiting_ends_with_the_time_or_with_who_asked():
     slots, stop = FairSlots(1, busy="Later."), threading.Event()
     stop.set()
-    with slots.taken("a"):
-        with pytest.raises(Busy), slots.taken("b", seconds=0.01):
+    with slots.take("a"):
+        with pytest.raises(Busy), slots.take("b", seconds=0.01):
             pass
-        with pytest.raises(Stopped), slots.taken("b", stop=stop):
+        with pytest.raises(Stopped), slots.take("b", stop=stop):
             pass
-    with slots.taken("b", seconds=0.0):
+    with slots.take("b", seconds=0.0):
         pass  # who gave up holds no place

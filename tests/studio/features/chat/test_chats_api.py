@@ -53,7 +53,7 @@ class Client:
 
         wait_until(ended)
 
-    def shown(self, lane: int = 0) -> list[str]:
+    def texts(self, lane: int = 0) -> list[str]:
         return [each["content"] for each in self.now["lanes"][lane]["messages"]]
 
     def last(self, lane: int = 0) -> dict:
@@ -93,7 +93,7 @@ def parrot(perch, studio) -> Iterator[Parrot]:
     running = studio[0]
     for row in running.store.rows("SELECT DISTINCT owner FROM conversations"):
         running.conversations.delete_all(row["owner"])
-    wait_until(lambda: not running.answers.unfinished())
+    wait_until(lambda: not running.answers.count_unfinished())
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def ada(visitor) -> Client:
 def test_a_conversation_is_begun_and_answered(ada):
     ada.begin(system_prompt="Be kind.", sampling={"temperature": 0.5})
     ada.say("hello")
-    assert ada.shown() == ["hello", "Some **bold** words"]
+    assert ada.texts() == ["hello", "Some **bold** words"]
     assert ada.last()["html"] == "<p>Some <strong>bold</strong> words</p>\n"
     assert ada.now["title"] == "hello"
     (lane,) = ada.now["lanes"]
@@ -137,7 +137,7 @@ def test_what_is_written_comes_as_what_is_new(ada, parrot):
     assert "writing" in phases
     assert phases[-1] == "ended"
     ada.wait()
-    assert ada.shown()[-1] == "One\n\ntwo three four"
+    assert ada.texts()[-1] == "One\n\ntwo three four"
 
 
 def test_a_stream_that_is_opened_later_tells_it_from_the_beginning(ada, parrot):
@@ -155,7 +155,7 @@ def test_a_stream_that_is_opened_later_tells_it_from_the_beginning(ada, parrot):
     assert "before" in first
     parrot.allow(1)
     ada.wait()
-    assert ada.shown()[-1] == "before after"
+    assert ada.texts()[-1] == "before after"
 
 
 def test_stopped_and_gone_on_with(ada, parrot):
@@ -171,7 +171,7 @@ def test_stopped_and_gone_on_with(ada, parrot):
     parrot.held = False
     ada.change(f"/messages/{ada.last()['id']}/continue")
     ada.wait()
-    assert ada.shown() == ["go", "Some Some **bold** words"]
+    assert ada.texts() == ["go", "Some Some **bold** words"]
 
 
 def test_an_edited_turn_makes_a_branch_that_one_can_leave_again(ada):
@@ -181,11 +181,11 @@ def test_an_edited_turn_makes_a_branch_that_one_can_leave_again(ada):
     asked = ada.now["lanes"][0]["messages"][0]
     ada.change(f"/messages/{asked['id']}/edit", text="other")
     ada.wait()
-    assert [text for text in ada.shown() if "Some" not in text] == ["other"]
+    assert [text for text in ada.texts() if "Some" not in text] == ["other"]
     edited = ada.now["lanes"][0]["messages"][0]
     assert (edited["place"], edited["siblings"]) == (2, 2)
     ada.change(f"/messages/{edited['id']}/turn", step=-1)
-    assert [text for text in ada.shown() if "Some" not in text] == ["first", "second"]
+    assert [text for text in ada.texts() if "Some" not in text] == ["first", "second"]
     body = {"revision": ada.now["revision"], "step": -1}
     refused = ada.ask("POST", f"/messages/{asked['id']}/turn", 404, json=body)
     assert "no other message" in sentence(refused)
@@ -197,29 +197,29 @@ def test_another_answer_stands_beside_the_first(ada):
     ada.change(f"/messages/{ada.last()['id']}/answer")
     ada.wait()
     assert (ada.last()["place"], ada.last()["siblings"]) == (2, 2)
-    assert len(ada.shown()) == 2
+    assert len(ada.texts()) == 2
 
 
 def test_an_edited_answer_is_not_answered(ada, parrot):
     ada.begin()
     ada.say("hello")
     ada.change(f"/messages/{ada.last()['id']}/edit", text="mine")
-    assert ada.shown() == ["hello", "mine"]
+    assert ada.texts() == ["hello", "mine"]
     assert len(parrot.requests) == 1
 
 
 def test_two_models_answer_one_prompt(ada):
     ada.begin(MODEL, MODEL)
     ada.say("hello")
-    assert [ada.shown(lane)[0] for lane in (0, 1)] == ["hello", "hello"]
-    assert all("bold" in ada.shown(lane)[1] for lane in (0, 1))
+    assert [ada.texts(lane)[0] for lane in (0, 1)] == ["hello", "hello"]
+    assert all("bold" in ada.texts(lane)[1] for lane in (0, 1))
     ada.now = ada.ask(
         "DELETE", f"/{ada.now['lanes'][1]['id']}/lane?revision={ada.now['revision']}"
     ).json()
     assert len(ada.now["lanes"]) == 1
     body = {"revision": ada.now["revision"], "model": MODEL}
     ada.now = ada.ask("POST", f"/{ada.now['id']}/lanes", 201, json=body).json()
-    assert ada.shown(1) == ada.shown(0)
+    assert ada.texts(1) == ada.texts(0)
 
 
 def test_a_stale_page_changes_nothing(ada, visitor):
@@ -308,7 +308,7 @@ def test_exported_and_brought_in_again(ada, visitor):
     assert "attachment" in file.headers["content-disposition"]
     bob = visitor("bob")
     bob.now = bob.ask("POST", "/import", 201, content=file.content).json()
-    assert bob.shown() == ada.shown()
+    assert bob.texts() == ada.texts()
     assert "hello 你好" in ada.ask("GET", f"/{ada.now['id']}/export.md").text
     assert "not JSON" in sentence(bob.ask("POST", "/import", 422, content=b"{"))
 
@@ -410,7 +410,7 @@ def test_a_zip_of_another_program_comes_in_and_says_what_was_left_out(ada):
     with zipfile.ZipFile(packed, "w") as file:
         file.writestr("chats.jsonl", f"{json.dumps({'messages': [message]})}\n" * 2)
     ada.now = ada.ask("POST", "/import", 201, content=packed.getvalue()).json()
-    assert ada.shown() == ["hi"]
+    assert ada.texts() == ["hi"]
     assert ada.now["brought"] == {
         "count": 2,
         "left_out": ["Left out: 2 pictures and other files."],

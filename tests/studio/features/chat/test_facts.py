@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from studio.features.chat.answers.requests import added_up
+from studio.features.chat.answers.requests import add_up
 from studio.features.chat.json_views import _notes
 from studio.features.openai_api import bodies
 from studio.features.openai_api.running import Answer
@@ -14,10 +14,10 @@ HALF = {"completion_tokens": 3, "seconds": 1.5}
 
 
 def test_counts_of_two_parts_are_added_up_only_where_both_are_known():
-    whole = added_up(HALF, {"completion_tokens": 5, "seconds": 0.5})
+    whole = add_up(HALF, {"completion_tokens": 5, "seconds": 0.5})
     assert (whole["completion_tokens"], whole["tokens_per_second"]) == (8, 4)
-    assert added_up(HALF, {})["completion_tokens"] == 3, "the second part was stopped at once"
-    unknown = added_up(HALF, {"completion_tokens": None, "seconds": 0.5})
+    assert add_up(HALF, {})["completion_tokens"] == 3, "the second part was stopped at once"
+    unknown = add_up(HALF, {"completion_tokens": None, "seconds": 0.5})
     assert unknown["completion_tokens"] is None
     assert "tokens_per_second" not in unknown
 

@@ -326,7 +326,7 @@ def test_what_the_other_process_should_not_say_is_refused(lines):
 def test_large_files_are_read_one_at_a_time(bring, monkeypatch):
     monkeypatch.setattr(reading, "TURN_SECONDS", 0)
     data = packed(a_json=json.dumps([chatgpt()]))
-    with reading._SLOTS.taken("other"), pytest.raises(Busy, match="Try again in a minute"):
+    with reading._SLOTS.take("other"), pytest.raises(Busy, match="Try again in a minute"):
         bring(data)
     assert bring(data)[0].count == 1
 

@@ -267,7 +267,7 @@ def test_a_text_whose_drawing_is_given_up_is_shown_as_it_was_written(monkeypatch
 def test_while_others_texts_are_drawn_a_long_one_is_drawn_here_without_colours(monkeypatch):
     monkeypatch.setattr(draw_process, "TURN_SECONDS", 0)
     text = "Two of **them**: " * 400 + "\n\n```py\nx = 2\n```"
-    with draw_process._DRAWING._slots.taken("other"):
+    with draw_process._DRAWING._slots.take("other"):
         html = render(text)
     assert ("<strong>them</strong>" in html, "tok-" in html) == (True, False)
 

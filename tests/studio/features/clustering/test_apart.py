@@ -99,7 +99,7 @@ def lying(path: FilePath, reading: Reading) -> Table:
 
 def test_a_table_is_the_file_that_was_looked_at_whatever_the_process_says(monkeypatch, tmp_path):
     monkeypatch.setattr(reading, "_look", lying)
-    assert reading.seen_apart("ada", tmp_path / "mine.csv", Reading()).path == tmp_path / "mine.csv"
+    assert reading.look_apart("ada", tmp_path / "mine.csv", Reading()).path == tmp_path / "mine.csv"
 
 
 def test_a_process_that_cannot_start_fails_the_work(monkeypatch):
@@ -124,6 +124,6 @@ def test_animations_and_pictures_arrive_as_they_are_made(tmp_path):
     wire.write(path, points.Plotted, made)
     plot = wire.read(path, points.Plotted, 10**7)
     plot.check(X)
-    assert plot.packed("en") == made.packed("en")
+    assert plot.pack("en") == made.pack("en")
     with pytest.raises(UnreadableAnswer):
         plot.check(X[:3])

@@ -111,9 +111,9 @@ def test_of_many_points_a_sample_is_sent_with_the_density_of_all(ada):
 
 def test_no_plot_is_packed_on_the_event_loop(ada, monkeypatch):
     threads = []
-    real = Plotted.packed
+    real = Plotted.pack
     monkeypatch.setattr(
-        Plotted, "packed", lambda *args: threads.append(threading.current_thread()) or real(*args)
+        Plotted, "pack", lambda *args: threads.append(threading.current_thread()) or real(*args)
     )
     points(ada, make(ada, kind="made", name="iris")["id"])
     assert [each.name.startswith("AnyIO worker") for each in threads] == [True]

@@ -310,7 +310,7 @@ def see() -> Iterator[Callable[[Path], Table]]:
     """Reads a table in a process that may take 200 MB: what takes more has soon taken it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(running, "LEAST_ALLOWED", 200_000_000)
-        yield lambda path: reading.seen_apart("ada", path, Reading())
+        yield lambda path: reading.look_apart("ada", path, Reading())
     running.POOL.end()
 
 

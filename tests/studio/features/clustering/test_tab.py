@@ -32,7 +32,7 @@ def test_scores_and_files_are_there_where_no_picture_can_be_painted(why, monkeyp
     def painted(found):
         raise why
 
-    clusterings = SimpleNamespace(of=lambda owner, id: found, painted=painted)
+    clusterings = SimpleNamespace(of=lambda owner, id: found, paint=painted)
     monkeypatch.setattr(views, "scores", lambda result, visitor, algorithm: "SCORES")
     job = SimpleNamespace(id="7", result={})
     drawn = views.drawn_result(SimpleNamespace(clusterings=clusterings), job, VISITOR)
@@ -85,7 +85,7 @@ def test_the_tab_opens_where_no_data_can_be_made():
         cluster_data=SimpleNamespace(make=make),
     )
     tab.form = SimpleNamespace(outputs=[1, 2], about=lambda *values: "ABOUT")
-    tab.algorithm = SimpleNamespace(shown=lambda name, values, visitor: [name])
+    tab.algorithm = SimpleNamespace(show=lambda name, values, visitor: [name])
     *_, said, _, scene, value = tab._open(VISITOR)
     assert "There is no room." in said
     assert scene == Scene()
@@ -143,16 +143,16 @@ def proposed_again(form: AlgorithmForm, eps: float, proposed: float | None, data
     model = find("dbscan").parameters
     controls = [
         each if isinstance(each, str) else each.get("value")
-        for each in form.parameters.shown(model, {"eps": eps})
+        for each in form.parameters.show(model, {"eps": eps})
     ]
-    given = form._proposed_again(Scene(data=data), "none", "dbscan", proposed, None, *controls)
+    given = form._propose_again(Scene(data=data), "none", "dbscan", proposed, None, *controls)
     eps, *updates = given
     names = [None, *form.parameters._names(model)]
     return [eps, {name: new for name, new in zip(names, updates, strict=True) if new != SKIPPED}]
 
 
 def test_a_proposed_radius_follows_the_data_in_scale(algorithm):
-    _, *shown = algorithm.begun("dbscan", Scene(data="1"), VISITOR)
+    _, *shown = algorithm.begin("dbscan", Scene(data="1"), VISITOR)
     first = shown[-1]
     assert first >= 1
     eps, updates = proposed_again(algorithm, first, first, "10")

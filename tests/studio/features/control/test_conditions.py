@@ -78,7 +78,7 @@ def test_maps_without_weights_are_made_some_at_a_time(desk, slow):
 
 def test_who_waits_too_long_is_told_so_and_others_go_on(desk, slow, monkeypatch):
     monkeypatch.setattr(conditions, "WAIT_SECONDS", 0.01)
-    with desk._with_weights.taken("somebody else"):
+    with desk._with_weights.take("somebody else"):
         with pytest.raises(Busy, match="Other maps are being made"):
             desk.map(LOCAL_OWNER, request(WITH_WEIGHTS), (64, 64))
         assert desk.map(LOCAL_OWNER, request(WITHOUT), (64, 72)).size == (64, 72)

@@ -51,7 +51,7 @@ def test_there_are_as_many_controls_of_a_kind_as_any_needs(parameters):
 
 
 def test_the_controls_take_on_another_s_bounds_and_values(parameters):
-    _, *updates = parameters.shown(Mixed, {"size": 0.25})
+    _, *updates = parameters.show(Mixed, {"size": 0.25})
     seen = {update["label"].key: update for update in updates if update["visible"]}
     assert seen.keys() == {"Sharp", "Size", "Seed"}
     assert (seen["Size"]["value"], seen["Size"]["maximum"]) == (0.25, 1)
@@ -59,13 +59,13 @@ def test_the_controls_take_on_another_s_bounds_and_values(parameters):
 
 
 def test_values_go_by_the_names_of_what_is_chosen(parameters):
-    whose, *updates = parameters.shown(Mixed, {"seed": 8})
+    whose, *updates = parameters.show(Mixed, {"seed": 8})
     values = [whose, *(update.get("value") for update in updates)]
     assert parameters.data(Mixed, values) == {"sharp": True, "size": 0.5, "seed": 8}
 
 
 def test_what_the_controls_still_hold_of_another_is_not_taken_over(parameters):
-    whose, *updates = parameters.shown(Two, {"low": 7})
+    whose, *updates = parameters.show(Two, {"low": 7})
     values = [whose, *(update.get("value") for update in updates)]
     assert parameters.data(Mixed, values) == {}
 

@@ -224,7 +224,7 @@ def test_answers_of_an_own_model_are_its_owner_s_alone(studio):
     for owner in ("ada", "guest-1"):
         with pytest.raises(Refused, match="Away has not been downloaded yet, and only the host"):
             ask(owner, "away")
-    assert studio.answers.unfinished() == 0
+    assert studio.answers.count_unfinished() == 0
     for owner, model in (("ada", OWN + ID), ("local", "away"), ("guest-1", "tiny")):
         ask(owner, model).close()
 

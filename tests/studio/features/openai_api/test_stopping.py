@@ -48,13 +48,13 @@ def busy_seconds(over: float = 1.0) -> float:
 @pytest.fixture(autouse=True)
 def nothing_else_runs(client, studio):
     client.completions.create(model=MODEL, prompt="a", max_tokens=1)  # the model is loaded
-    wait_until(lambda: studio.answers.unfinished() == 0)
+    wait_until(lambda: studio.answers.count_unfinished() == 0)
 
 
 def is_stopped(studio) -> bool:
     """No answer is under way any more, and llama.cpp rests, before it could have counted on."""
     start = time.monotonic()
-    wait_until(lambda: studio.answers.unfinished() == 0)
+    wait_until(lambda: studio.answers.count_unfinished() == 0)
     wait_until(lambda: busy_seconds() < 0.2)
     return time.monotonic() - start < PROMPTLY
 
@@ -64,7 +64,7 @@ def test_hanging_up_on_a_stream_stops_it(raw: httpx.Client, studio, n: int):
     with raw.stream("POST", COMPLETIONS, json={**ENDLESS, "n": n, "stream": True}) as answer:
         seen = answer.iter_lines()
         assert next(seen).startswith("data: ")
-        assert studio.answers.unfinished("local") == n
+        assert studio.answers.count_unfinished("local") == n
         assert busy_seconds() > 0.1
     assert is_stopped(studio)
 
@@ -80,7 +80,7 @@ def test_closing_the_official_client_s_stream_stops_it(client: openai.OpenAI, st
 
 def test_hanging_up_on_a_whole_answer_stops_it(raw: httpx.Client, studio):
     with waiting_client(raw, COMPLETIONS, ENDLESS):
-        wait_until(lambda: studio.answers.unfinished() == 1)
+        wait_until(lambda: studio.answers.count_unfinished() == 1)
         wait_until(lambda: busy_seconds() > 0.1)
     assert is_stopped(studio)
 
@@ -88,7 +88,7 @@ def test_hanging_up_on_a_whole_answer_stops_it(raw: httpx.Client, studio):
 def test_hanging_up_while_the_prompt_is_read_stops_it(raw: httpx.Client, studio):
     prompt = " ".join(str(number * 7919) for number in range(500))  # about 3,500 tokens
     with waiting_client(raw, COMPLETIONS, {**ENDLESS, "prompt": prompt}):
-        wait_until(lambda: studio.answers.unfinished() == 1)
+        wait_until(lambda: studio.answers.count_unfinished() == 1)
         wait_until(lambda: busy_seconds(0.2) > 0.02)
     assert is_stopped(studio)
 
@@ -108,7 +108,7 @@ def test_more_answers_at_a_time_than_an_owner_may_have_are_refused(
                 )
             assert caught.value.code == "rate_limit_exceeded"
             assert int(caught.value.response.headers["retry-after"]) >= 1
-        assert studio.answers.unfinished() == 6
+        assert studio.answers.count_unfinished() == 6
         # The client waits as long as it is told, and asks again.
         patient = client.with_options(max_retries=2)
         answer.close()

@@ -292,7 +292,7 @@ def test_of_500_photos_200_are_taken(desk, mine, monkeypatch):
         lambda s, owner, id, photo: s.preview(owner, id, photo),
         lambda s, owner, id, photo: s.change_photo(owner, id, photo, focus=(0, 0)),
         lambda s, owner, id, photo: s.remove_photo(owner, id, photo),
-        lambda s, owner, id, photo: s.made_from(owner, id),
+        lambda s, owner, id, photo: s.list_made(owner, id),
         lambda s, owner, id, photo: s.delete(owner, id),
     ],
 )
@@ -424,7 +424,7 @@ def test_deleting_takes_everything_made_from_the_photos_and_nothing_else(desk, m
     left = desk.trained(ANN, other.id, 2)
     others = desk.trained(BEN, his.id, 3)
     plain = desk.picture(ANN)
-    made = desk.subjects.made_from(ANN, mine.id)
+    made = desk.subjects.list_made(ANN, mine.id)
     assert made.trainings == [first[0], second[0]]
     assert made.loras == {first[1]: "lora 0", second[1]: "lora 1"}
     assert made.jobs == [first[2], second[2]]

@@ -348,7 +348,7 @@ def test_one_cannot_try_what_is_in_another_s_library(bob, studio, model):
         assert "library" in sentence(answer) or "hers" in sentence(answer)
     for named in (f"own:{model}", "hers"):
         asked = {"base": base | {"model": named}, "prompts": ["x"], "model": named}
-        own = running.loras.filled("ada", validate(BeforeAfterRequest, asked))
+        own = running.loras.fill_in("ada", validate(BeforeAfterRequest, asked))
         assert own.base.model == own.model == f"own:{model}"
 
 

@@ -74,7 +74,7 @@ class Desk:
     def queue(self, owner, subject, **fields):
         """Queues a training as the studio does; its id."""
         data = {"subject": subject, "name": "whiskers", "class_word": "cat"} | fields
-        request = validate(TrainingRequest, self.trainings.filled(owner, data))
+        request = validate(TrainingRequest, self.trainings.fill_in(owner, data))
         self.trainings.check(owner, request)
         self.jobs.submit(owner, KIND, request)
         return request.training
@@ -92,8 +92,8 @@ def desk(tmp_path):
 
 def test_owner_and_folder_are_the_server_s_to_say(desk):
     subject = desk.subject(ANN)
-    first = desk.trainings.filled(ANN, {"subject": subject, "owner": BEN})
-    second = desk.trainings.filled(ANN, {"subject": subject})
+    first = desk.trainings.fill_in(ANN, {"subject": subject, "owner": BEN})
+    second = desk.trainings.fill_in(ANN, {"subject": subject})
     assert first["owner"] == ANN
     assert len(first["training"]) == 32
     assert first["training"] != second["training"]
@@ -102,10 +102,10 @@ def test_owner_and_folder_are_the_server_s_to_say(desk):
 def test_nobody_goes_on_with_another_s_training(desk):
     training = desk.queue(ANN, desk.subject(ANN))
     with pytest.raises(NotFound):
-        desk.trainings.filled(BEN, {"training": training})
+        desk.trainings.fill_in(BEN, {"training": training})
     with pytest.raises(NotFound):
-        desk.trainings.filled(ANN, {"training": "../" + training})
-    assert desk.trainings.filled(ANN, {"training": training})["training"] == training
+        desk.trainings.fill_in(ANN, {"training": "../" + training})
+    assert desk.trainings.fill_in(ANN, {"training": training})["training"] == training
 
 
 def test_another_s_photos_cannot_be_learnt(desk):
@@ -305,7 +305,7 @@ def test_a_trainer_that_outlived_its_studio_holds_its_subject(desk):
     folder = reported(desk, training)
     folder.request_path.write_text(json.dumps({"subject": subject}))
     desk.end("failed")
-    with folder.held() as mine:
+    with folder.hold() as mine:
         assert mine
         with pytest.raises(BadRequest, match="being learnt right now"):
             desk.subjects.delete(ANN, subject)
@@ -410,7 +410,7 @@ def test_cleaning_up_takes_the_folders_of_trainings_that_nobody_has(desk):
     aged(kept), aged(stray), aged(running)
     speeds = desk.home / "trainings" / "speeds.json"
     speeds.write_text("{}")
-    with TrainingFolder(desk.home, running.name).held() as mine:
+    with TrainingFolder(desk.home, running.name).hold() as mine:
         assert mine
         aged(running)
         assert sum(desk.trainings.clean_up()) >= 100
