@@ -17,7 +17,7 @@ from studio.features.clustering.forms.algorithm import AlgorithmForm
 from studio.features.clustering.forms.comparison import Comparing
 from studio.features.clustering.plot.scene import UNKNOWN, Scene
 from studio.features.clustering.results import views
-from studio.features.clustering.tab import ClusteringTab, _laid_out
+from studio.features.clustering.tab import ClusteringTab, _lay_out
 from studio.page.widgets import Visitor
 
 VISITOR = Visitor(Owner("ada", "ada", is_host=False), "en")
@@ -93,7 +93,7 @@ def test_the_tab_opens_where_no_data_can_be_made():
 
 
 def test_centres_go_when_the_picture_becomes_another():
-    scene, value = _laid_out(Scene(data="a" * 32, centres=((1.0, 2.0),)), "pca", 2, "standard")
+    scene, value = _lay_out(Scene(data="a" * 32, centres=((1.0, 2.0),)), "pca", 2, "standard")
     assert scene.scaling == "standard"
     assert scene.centres == ()
     assert value == scene.to_json()
