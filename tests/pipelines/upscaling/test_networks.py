@@ -169,7 +169,7 @@ def test_a_header_without_shapes_hides_no_other_upscaler(home, tmp_path, shape):
     write_header(folder, "odd", {"body.0.weight": {"dtype": "F32", "data_offsets": [0, 0]} | shape})
     listed = Upscalers(tmp_path, tmp_path / "none")
     assert [entry.name for entry in listed.list()] == ["good", "Lanczos", "Nearest"]
-    (reason,) = map(str, listed.refused())
+    (reason,) = map(str, listed.list_refusals())
     assert reason.startswith("odd.safetensors is ")
 
 
