@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.core.errors import BadRequest, Stopped, validated
+from pipelines.core.errors import BadRequest, Stopped, validate
 from pipelines.core.events import Picture, Progress
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.details import finding, fixing
@@ -64,7 +64,7 @@ def test_prompts_that_would_fill_the_memory_are_refused_before_they_are_put_toge
     """[PROMPT] a thousand times, of a long prompt, ended the studio of everybody."""
     fix = DetailFix(prompt="fine [SEP] " + "[PROMPT]" * 1_000)
     with pytest.raises(BadRequest, match="at most 10000 are taken"):
-        validated(TextToImageRequest, {"prompt": "x" * 9_000, "detail_fix": fix.model_dump()})
+        validate(TextToImageRequest, {"prompt": "x" * 9_000, "detail_fix": fix.model_dump()})
     with pytest.raises(BadRequest, match="at most 10000 are taken"):
         fix.prompt_of("x" * 9_000, "mug", 1)
     own = "x" * 9_500
