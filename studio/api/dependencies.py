@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import Depends, Request
+from fastapi import Depends, Query, Request
 from pydantic import BaseModel
 
 from pipelines.core.errors import validate
 from studio.api.http import json_object
 from studio.core.accounts.accounts import Owner, owner_of
+from studio.core.gallery.gallery import MAX_SEARCH
 from studio.core.services import Studio
 from studio.i18n import language_of_request
 
@@ -41,6 +42,10 @@ async def raw_body(request: Request) -> bytes:
 CurrentStudio = Annotated[Studio, Depends(studio_of)]
 CurrentOwner = Annotated[Owner, Depends(sender_of)]
 CurrentLanguage = Annotated[str, Depends(language_wanted)]
+# Of a list, and of the lists that go on where one has ended.
+Limit = Annotated[int, Query(ge=1, le=200)]
+Before = Annotated[str | None, Query(max_length=100)]
+Search = Annotated[str, Query(max_length=MAX_SEARCH)]
 JsonObject = Annotated[dict[str, Any], Depends(json_object)]
 RawBody = Annotated[bytes, Depends(raw_body)]
 

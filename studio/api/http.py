@@ -17,6 +17,7 @@ from collections.abc import (
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import IO, Any, TypeVar
+from urllib.parse import quote
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
@@ -116,6 +117,11 @@ def json_reply(value: Any, status_code: int = 200) -> Response:
     return StreamingResponse(
         itertools.chain(head, pieces), status_code, media_type="application/json"
     )
+
+
+def attachment(name: str) -> dict[str, str]:
+    """The headers of a file that a browser stores by this name, and nobody else keeps."""
+    return {**NOT_KEPT, "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name)}"}
 
 
 def text_reply(texts: Iterable[str], media_type: str, headers: Mapping[str, str]) -> Response:

@@ -158,6 +158,11 @@ def _first_line(reason: str) -> str:
     return line.rstrip(".")[:400]
 
 
+def text_in(translated: Mapping[str, str], language: str) -> str:
+    """A preset's own words, given as language → text, in ``language``, or else in English."""
+    return translated.get(language) or translated.get("en", "")
+
+
 def language_of(accept_language: str | None) -> str:
     """The best of :data:`LANGUAGES` for an ``Accept-Language`` header (RFC 9110, 12.5.4)."""
     best, best_quality = "en", 0.0

@@ -12,6 +12,7 @@ from pipelines.diffusion.styles import styles
 from pipelines.models.catalog import OWN
 from studio.api.dependencies import CurrentLanguage, CurrentOwner, CurrentStudio
 from studio.core.device import is_own
+from studio.i18n import text_in
 
 router = APIRouter(tags=["catalog"])
 
@@ -38,7 +39,7 @@ def samplers(studio: CurrentStudio, language: CurrentLanguage) -> dict[str, Any]
         "samplers": [
             {
                 "name": sampler.name,
-                "description": _text_in(sampler.description, language),
+                "description": text_in(sampler.description, language),
                 "schedules": sampler.schedules,
                 "stochastic": sampler.stochastic,
                 "max_steps": sampler.max_steps,
@@ -53,7 +54,7 @@ def schedules(studio: CurrentStudio, language: CurrentLanguage) -> dict[str, Any
     known = samplers_in(studio.home).schedules.values()
     return {
         "schedules": [
-            {"name": each.name, "description": _text_in(each.description, language)}
+            {"name": each.name, "description": text_in(each.description, language)}
             for each in known
         ]
     }
@@ -65,7 +66,7 @@ def all_styles(language: CurrentLanguage) -> dict[str, Any]:
         "styles": [
             {
                 "name": style.name,
-                "title": _text_in(style.title, language),
+                "title": text_in(style.title, language),
                 "prompt": style.prompt,
                 "negative_prompt": style.negative_prompt,
             }
@@ -110,7 +111,3 @@ def nothing(path: str) -> Response:
     """Else the page would answer: it is mounted at the root. Of what is asked by another method
     :class:`studio.api.foreign_errors.OwnWords` says so."""
     return PlainTextResponse("", 404)
-
-
-def _text_in(texts: Any, language: str) -> str:
-    return texts.get(language) or texts.get("en", "")

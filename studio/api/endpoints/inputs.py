@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import FileResponse
 
 from studio.api.access import BELOW_ROOT
-from studio.api.dependencies import CurrentLanguage, CurrentOwner, CurrentStudio, RawBody
+from studio.api.dependencies import CurrentLanguage, CurrentOwner, CurrentStudio, Limit, RawBody
 from studio.api.http import KEPT
 from studio.i18n import translate
 
@@ -47,9 +47,7 @@ def from_picture(picture_id: str, studio: CurrentStudio, owner: CurrentOwner) ->
 
 
 @router.get("/inputs")
-def list_inputs(
-    studio: CurrentStudio, owner: CurrentOwner, limit: Annotated[int, Query(ge=1, le=200)] = 50
-) -> dict[str, Any]:
+def list_inputs(studio: CurrentStudio, owner: CurrentOwner, limit: Limit = 50) -> dict[str, Any]:
     """One's own brought-in pictures, the last one first."""
     rows = studio.inputs.list(owner.id, limit)
     return {"inputs": [input_json(row) for row in rows]}

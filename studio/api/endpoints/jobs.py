@@ -10,11 +10,18 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Annotated, Any
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response, StreamingResponse
 
 from studio.api import sse
-from studio.api.dependencies import CurrentLanguage, CurrentOwner, CurrentStudio, JsonObject
+from studio.api.dependencies import (
+    Before,
+    CurrentLanguage,
+    CurrentOwner,
+    CurrentStudio,
+    JsonObject,
+    Limit,
+)
 from studio.api.endpoints.pictures import picture_json
 from studio.api.http import NOT_KEPT, list_that_fits
 from studio.core.broadcast import Broadcast
@@ -48,8 +55,8 @@ def list_jobs(
     studio: CurrentStudio,
     owner: CurrentOwner,
     language: CurrentLanguage,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    before: Annotated[str | None, Query(max_length=100)] = None,
+    limit: Limit = 50,
+    before: Before = None,
 ) -> dict[str, Any]:
     """One's own jobs, newest first, as many as go into an answer of a megabyte.
 

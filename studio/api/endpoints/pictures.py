@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Query
 from fastapi.responses import FileResponse
 
-from studio.api.dependencies import CurrentOwner, CurrentStudio, RawBody
+from studio.api.dependencies import Before, CurrentOwner, CurrentStudio, Limit, RawBody, Search
 from studio.api.http import KEPT, list_that_fits
-from studio.core.gallery.gallery import MAX_SEARCH
 from studio.core.gallery.metadata import read_settings
 
 if TYPE_CHECKING:
@@ -31,10 +30,10 @@ def settings_of(data: RawBody) -> dict[str, Any]:
 def search(
     studio: CurrentStudio,
     owner: CurrentOwner,
-    search: Annotated[str, Query(max_length=MAX_SEARCH)] = "",
-    before: Annotated[str | None, Query(max_length=100)] = None,
+    search: Search = "",
+    before: Before = None,
     until: Annotated[date | None, Query()] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    limit: Limit = 50,
 ) -> dict[str, Any]:
     """One's own pictures, newest first.
 

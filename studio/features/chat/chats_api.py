@@ -9,19 +9,25 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
-from urllib.parse import quote
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.chat.requests import STARTER
 from pipelines.core.errors import BadRequest, NotFound
 from studio.api import sse
-from studio.api.dependencies import CurrentLanguage, CurrentOwner, CurrentStudio, body_as
-from studio.api.http import NOT_KEPT, json_reply, receive_body, text_reply
-from studio.core.gallery.gallery import MAX_SEARCH
+from studio.api.dependencies import (
+    Before,
+    CurrentLanguage,
+    CurrentOwner,
+    CurrentStudio,
+    Limit,
+    Search,
+    body_as,
+)
+from studio.api.http import attachment, json_reply, receive_body, text_reply
 from studio.features.chat import json_views
 from studio.features.chat.answers.sse import Follower, events
 from studio.features.chat.conversations import MAX_LANES
@@ -131,9 +137,9 @@ def models(studio: CurrentStudio, owner: CurrentOwner, language: CurrentLanguage
 def search(
     studio: CurrentStudio,
     owner: CurrentOwner,
-    search: Annotated[str, Query(max_length=MAX_SEARCH)] = "",
-    before: Annotated[str | None, Query(max_length=100)] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    search: Search = "",
+    before: Before = None,
+    limit: Limit = 50,
 ) -> dict[str, Any]:
     """One's own conversations, last changed first; ``next`` is ``before`` of the next page."""
     found = studio.conversations.search(owner.id, search, limit=limit, before=before)
@@ -289,14 +295,8 @@ def export(
     exchange = studio.exchange
     write = exchange.markdown_pieces if form == "md" else exchange.json_pieces
     title = studio.conversations.get(owner.id, chat_id).title or "conversation"
-    return text_reply(
-        write(owner.id, chat_id),
-        "text/markdown" if form == "md" else "application/json",
-        {
-            **NOT_KEPT,
-            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(title)}.{form}",
-        },
-    )
+    media_type = "text/markdown" if form == "md" else "application/json"
+    return text_reply(write(owner.id, chat_id), media_type, attachment(f"{title}.{form}"))
 
 
 @router.post("/chats/messages/{message_id}/edit")

@@ -14,7 +14,7 @@ from studio.core.accounts.accounts import Owner
 from studio.features.chat.markdown.html import render
 from studio.features.chat.records import STREAMING, Conversation, StoredMessage
 from studio.features.chat.tree import MAX_TREE
-from studio.i18n import translate
+from studio.i18n import text_in, translate
 from studio.page.widgets import bounds, step
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ def settings(language: str) -> dict[str, Any]:
         "presets": [
             {
                 "name": preset.name,
-                "title": preset.title.get(language) or preset.title["en"],
+                "title": text_in(preset.title, language),
                 "sampling": preset.sampling.model_dump(exclude_none=True),
             }
             for preset in sampling_presets()

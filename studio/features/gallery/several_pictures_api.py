@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Form, Query
+from fastapi import APIRouter, Form
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, FailFast, Field
 
 from pipelines.core.errors import validate
-from studio.api.dependencies import CurrentOwner, CurrentStudio, body_as
+from studio.api.dependencies import CurrentOwner, CurrentStudio, Search, body_as
 from studio.api.http import NOT_KEPT
-from studio.core.gallery.gallery import MAX_SEARCH
 from studio.core.gallery.picture_archive import archive
 from studio.core.gallery.picture_deletion import MOST
 
@@ -32,7 +31,7 @@ router = APIRouter(tags=["pictures"])
 def ids(
     studio: CurrentStudio,
     owner: CurrentOwner,
-    search: Annotated[str, Query(max_length=MAX_SEARCH)] = "",
+    search: Search = "",
 ) -> dict[str, Any]:
     """The ids of all of one's own pictures that are found, newest first."""
     return {"ids": studio.gallery.ids_found(owner.id, search)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request
@@ -23,7 +22,7 @@ from studio.api.dependencies import (
     JsonObject,
     body_as,
 )
-from studio.api.http import NOT_KEPT, receive_body
+from studio.api.http import attachment, receive_body
 from studio.i18n import translate
 
 MERGE = "merge_loras"
@@ -83,12 +82,7 @@ def one(lora_id: str, studio: CurrentStudio, owner: CurrentOwner) -> dict[str, A
 def download(lora_id: str, style: Style, studio: CurrentStudio, owner: CurrentOwner) -> Response:
     """The file for diffusers, or for kohya's tools, A1111, Forge and ComfyUI."""
     name, data = studio.loras.export(owner.id, lora_id, style)
-    disposition = f"attachment; filename*=UTF-8''{quote(name)}"
-    return Response(
-        data,
-        media_type="application/octet-stream",
-        headers={**NOT_KEPT, "Content-Disposition": disposition},
-    )
+    return Response(data, media_type="application/octet-stream", headers=attachment(name))
 
 
 @router.patch("/loras/{lora_id}")

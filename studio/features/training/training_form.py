@@ -14,6 +14,7 @@ from pipelines.dreambooth.presets import presets, settings_for
 from pipelines.dreambooth.requests import Method, TrainingRequest, is_used
 from pipelines.models.catalog import ModelEntry
 from studio.features.training import train_views
+from studio.i18n import text_in
 from studio.page import views
 from studio.page.components.paint_form import first_of
 from studio.page.widgets import DRAFT, QUIET, Visitor, as_text, follow_newest, from_field, label
@@ -299,7 +300,7 @@ class TrainingForm:
         except UserError as error:
             return [*[gr.skip()] * len(self.outputs), views.error(error.message, visitor)]
         described = {each.name: each.description for each in presets()}[preset]
-        about = views.summary([described.get(visitor.language, described["en"])], visitor)
+        about = views.summary([text_in(described, visitor.language)], visitor)
         # Sample prompts are the person's own.
         settings = {k: v for k, v in settings.items() if k != "sample_prompts" or v}
         return [*self.fill(settings, method, subject, visitor), about]

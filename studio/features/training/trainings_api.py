@@ -12,7 +12,7 @@ from pipelines.dreambooth.presets import presets
 from studio.api.access import BELOW_ROOT
 from studio.api.dependencies import CurrentLanguage, CurrentOwner, CurrentStudio, JsonObject
 from studio.api.http import KEPT
-from studio.i18n import translate
+from studio.i18n import text_in, translate
 
 if TYPE_CHECKING:
     from studio.core.services import Studio
@@ -37,8 +37,8 @@ def all_presets(language: CurrentLanguage) -> dict[str, Any]:
         "presets": [
             {
                 "name": each.name,
-                "title": each.title.get(language, each.title["en"]),
-                "description": each.description.get(language, each.description["en"]),
+                "title": text_in(each.title, language),
+                "description": text_in(each.description, language),
             }
             for each in presets()
         ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 from collections.abc import Iterator
 from typing import Any
@@ -17,10 +16,6 @@ from studio.core.accounts.accounts import LOCAL_OWNER
 from studio.core.feature import Feature, Features
 from studio.core.services import Options, Studio
 from studio.page import parts
-from tests.structure.sources import product_modules, tree_of
-
-# What a module that has a router may make when it is imported: nothing that requests change.
-HARMLESS = {"APIRouter", "Depends", "TypeVar", "re.compile"}
 
 
 def app_of(studio: Studio) -> FastAPI:
@@ -109,28 +104,6 @@ def test_handlers_are_functions_of_modules(studios):
     own = [each for each in endpoints(app.routes) if each.__module__.startswith("studio.")]
     assert len(own) > 100
     assert [each for each in own if each.__closure__ or "." in each.__qualname__] == []
-
-
-def made_at_import(tree: ast.Module) -> Iterator[str]:
-    """What the assignments at the top of a module call."""
-    for statement in tree.body:
-        value = getattr(statement, "value", None)
-        if isinstance(statement, ast.Assign | ast.AnnAssign) and isinstance(value, ast.Call):
-            yield ast.unparse(value.func)
-
-
-def test_no_module_with_a_router_keeps_what_requests_change():
-    calls = {
-        name: {*made_at_import(tree_of(file))}
-        for name, file in product_modules().items()
-        if name.startswith("studio.")
-    }
-    with_router = {name: made for name, made in calls.items() if "APIRouter" in made}
-    assert len(with_router) > 15
-    others = {name: made - HARMLESS for name, made in with_router.items() if made - HARMLESS}
-    assert others == {"studio.features.clustering.feature": {"Feature"}} | {
-        "studio.features.training.feature": {"Feature"}
-    }
 
 
 def test_a_feature_whose_routes_are_no_router_is_left_out(studios):

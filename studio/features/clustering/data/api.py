@@ -19,6 +19,7 @@ from studio.api.dependencies import (
     CurrentOwner,
     CurrentStudio,
     JsonObject,
+    Limit,
     body_as,
 )
 from studio.api.http import NOT_KEPT, receive_body, while_heard
@@ -79,9 +80,7 @@ async def bring(
 
 
 @router.get("/cluster-tables")
-def all_tables(
-    studio: CurrentStudio, owner: CurrentOwner, limit: Annotated[int, Query(ge=1, le=200)] = 50
-) -> dict[str, Any]:
+def all_tables(studio: CurrentStudio, owner: CurrentOwner, limit: Limit = 50) -> dict[str, Any]:
     """One's own tables, the last one first; without their columns."""
     found = studio.cluster_data.tables.list(owner.id, limit)
     return {"tables": [_table_row(each) for each in found]}
@@ -138,7 +137,7 @@ def list_data(
     studio: CurrentStudio,
     owner: CurrentOwner,
     language: CurrentLanguage,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    limit: Limit = 50,
 ) -> dict[str, Any]:
     """One's own data sets, those asked for last first."""
     found = studio.cluster_data.list(owner.id, limit)
