@@ -51,7 +51,7 @@ from pipelines.diffusion.latents.noise import starting_noise
 from pipelines.diffusion.latents.preview import preview_for
 from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora.apply import Applied, apply_loras
-from pipelines.diffusion.lora.tags import left_out_of, replace_words, uses_of, without_tags
+from pipelines.diffusion.lora.tags import list_left_out, replace_words, uses_of, without_tags
 from pipelines.diffusion.openvino.unet import OpenVINOUNet
 from pipelines.diffusion.prompts import PromptEmbeds, count_chunks, encoding_steps, is_weighted
 from pipelines.diffusion.requests import TextToImageRequest
@@ -570,8 +570,8 @@ def notes_on(
         settings: the same, resolved.
     """
     title = model.entry.title
-    notes = left_out_of(settings.prompt, model.learned)
-    notes += left_out_of(settings.negative_prompt, model.learned)
+    notes = list_left_out(settings.prompt, model.learned)
+    notes += list_left_out(settings.negative_prompt, model.learned)
     if model.family in UNET_FAMILIES:
         guides, above = takes_guidance(model.pipe.unet.config), 1
         takes_negative = guides and model.entry.negative_prompt_used

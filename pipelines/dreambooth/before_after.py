@@ -56,7 +56,7 @@ def run(
             "seconds": round(time.perf_counter() - started, 3),
             "pictures": len(rows) * len(columns),
             "weights": list(request.weights) if request.lora else [0, 1],
-            "notes": [note.to_json() for note in notes + _left_out(request)],
+            "notes": [note.to_json() for note in notes + _list_left_out(request)],
         },
         labelled_grid(
             rows=list(request.prompts),
@@ -86,7 +86,7 @@ def _column(
             yield from paint(model, settings, stop, backend, loras.facts)
 
 
-def _left_out(request: BeforeAfterRequest) -> list[Message]:
+def _list_left_out(request: BeforeAfterRequest) -> list[Message]:
     """What of the prompts has no effect here."""
     tags = tags_of(request.prompts)
     shown = ", ".join(tags)[:200]

@@ -216,7 +216,7 @@ def _read(axis: Axis, base: TextToImageRequest) -> _Read:
         values = read_texts(axis.values)
         words = f"{base.prompt}\n{base.negative_prompt}"
         count = 1 if field == PROMPT else len(values)
-        values[:count] = wanted = [_as_written(value, words) for value in values[:count]]
+        values[:count] = wanted = [_match_form(value, words) for value in values[:count]]
         if missing := next((value for value in wanted if value not in words), None):
             raise BadRequest(
                 "{value} does not stand in the prompt, where the axis {axis} looks for it. Write "
@@ -241,7 +241,7 @@ def _read(axis: Axis, base: TextToImageRequest) -> _Read:
     return _Read(field, tuple(read_texts(axis.values)))
 
 
-def _as_written(value: str, words: str) -> str:
+def _match_form(value: str, words: str) -> str:
     """A value in the form that stands in ``words``: letters with accents have one or two signs."""
     forms = (value, *(unicodedata.normalize(form, value) for form in ("NFC", "NFD")))
     return next((form for form in forms if form in words), value)

@@ -127,7 +127,7 @@ def _refusal_of_header(path: Path, modified: int, size: int) -> Message | None:
     """The same, from the header of a file that stays as it is; spandrel knows most networks."""
     header = read_header(path)
     if header is None:
-        return _damaged(path)
+        return _damage_message(path)
     from spandrel import MAIN_REGISTRY, canonicalize_state_dict  # it takes torch along
 
     try:
@@ -137,8 +137,8 @@ def _refusal_of_header(path: Path, modified: int, size: int) -> Message | None:
             if name != "__metadata__"
         }
     except (LookupError, TypeError, ValueError, OverflowError):
-        return _damaged(path)
-    state = canonicalize_state_dict(unwrapped(shapes))
+        return _damage_message(path)
+    state = canonicalize_state_dict(unwrap(shapes))
     for support in MAIN_REGISTRY.architectures("detection"):
         try:
             if support.detect(state):
@@ -152,7 +152,7 @@ def _refusal_of_header(path: Path, modified: int, size: int) -> Message | None:
     )
 
 
-def unwrapped(tensors: dict[str, TensorT]) -> dict[str, TensorT]:
+def unwrap(tensors: dict[str, TensorT]) -> dict[str, TensorT]:
     """Tensors by their own names, where a file has them in a group, as trainers keep them.
 
     Of the weights and their running mean it is the mean.
@@ -164,7 +164,7 @@ def unwrapped(tensors: dict[str, TensorT]) -> dict[str, TensorT]:
     return tensors
 
 
-def _damaged(path: Path) -> Message:
+def _damage_message(path: Path) -> Message:
     return Message(
         "{file} is damaged or cut short: its header cannot be read. Get it anew.", file=path.name
     )

@@ -14,7 +14,7 @@ from spandrel import ImageModelDescriptor, ModelLoader, UnsupportedModelError
 
 from pipelines.core.devices import empty_cache
 from pipelines.core.errors import Unavailable
-from pipelines.upscaling.catalog import UpscalerEntry, unwrapped
+from pipelines.upscaling.catalog import UpscalerEntry, unwrap
 
 TILE = 256  # pixels of the small picture's side that a tile keeps
 _BLENDED = 32  # over which tiles of other networks go into one another
@@ -113,7 +113,7 @@ def load(entry: UpscalerEntry, device: str) -> Network:
     """
     name = entry.path.name
     try:
-        descriptor = ModelLoader().load_from_state_dict(unwrapped(load_file(entry.path)))
+        descriptor = ModelLoader().load_from_state_dict(unwrap(load_file(entry.path)))
     except OSError as error:
         reason = error.strerror or "?"
         raise Unavailable("{file} cannot be read: {reason}.", file=name, reason=reason) from error

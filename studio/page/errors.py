@@ -30,7 +30,7 @@ Handler = Callable[[Request, Any], Awaitable[Response]]
 def page_error_handlers() -> dict[type[Exception], Handler]:
     """Of each kind of error that Gradio's routes raise, what it is answered with."""
 
-    async def unwritten(request: Request, error: OSError) -> JSONResponse:
+    async def os_error(request: Request, error: OSError) -> JSONResponse:
         if not is_full(error):
             _log.error("a route of the page has failed", exc_info=error)
             fault = translate(FAULT, language_of_request(request))
@@ -39,7 +39,7 @@ def page_error_handlers() -> dict[type[Exception], Handler]:
 
     return {
         UserError: _user_error,
-        OSError: unwritten,
+        OSError: os_error,
         # Of events that are none of the page's: their number, their form, their session.
         LookupError: _not_of_the_page,
         FnIndexInferError: _not_of_the_page,

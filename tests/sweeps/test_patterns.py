@@ -20,7 +20,7 @@ from pipelines.diffusion.lora.formats import clean_triggers
 from pipelines.diffusion.lora.names import dotted_name, in_original, module_of, owner_of
 from pipelines.diffusion.lora.record import clean_name
 from pipelines.diffusion.lora.tags import (
-    left_out_of,
+    list_left_out,
     replace_words,
     tags_in,
     with_tags,
@@ -63,7 +63,7 @@ BUILT = {
 READERS: tuple[Callable[[str], object], ...] = (
     is_weighted,
     tags_in,
-    left_out_of,
+    list_left_out,
     without_tags,
     lambda text: with_tags(text, [{"name": "a", "weight": 1.0}]),
     lambda text: replace_words(text, {"a": "t1", "a b": "t2", "<a>": "t3"}),

@@ -118,7 +118,7 @@ def tags_in(prompt: str) -> list[LoraUse]:
     return [_use_of(tag) for tag in _lora_tags(prompt)]
 
 
-def left_out_of(prompt: str, learned: Iterable[str] = ()) -> list[Message]:
+def list_left_out(prompt: str, learned: Iterable[str] = ()) -> list[Message]:
     """What of a prompt's tags has no effect, in sentences.
 
     Args:

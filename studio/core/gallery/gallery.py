@@ -282,7 +282,7 @@ class Gallery(Keeper):
         if not self._files.is_there(row["file"]):
             self._absent[picture_id] = owner, row["file"]
             self._set_present([picture_id], False)
-            raise _not_found(picture_id)
+            raise _not_found_error(picture_id)
         return self._outputs / row["file"]
 
     def thumbnail(self, owner: str, picture_id: str) -> Path:
@@ -419,7 +419,7 @@ class Gallery(Keeper):
             else:
                 row = None
         if row is None:
-            raise _not_found(picture_id)
+            raise _not_found_error(picture_id)
         return row
 
     def _number(self, owner: str, before: str) -> int:
@@ -430,7 +430,7 @@ class Gallery(Keeper):
             "SELECT number FROM pictures WHERE id = ? AND owner = ?", (before, owner)
         )
         if row is None:
-            raise _not_found(before)
+            raise _not_found_error(before)
         return row["number"]
 
     def _at(self, job_id: str, position: int) -> SavedPicture | None:
@@ -476,7 +476,7 @@ def search_words(text: str) -> str:
     return json.dumps(sorted(words, key=len, reverse=True))
 
 
-def _not_found(picture_id: str) -> NotFound:
+def _not_found_error(picture_id: str) -> NotFound:
     return NotFound("There is no picture {id} in your gallery.", id=picture_id[:60])
 
 

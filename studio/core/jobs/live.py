@@ -190,7 +190,7 @@ class LivePainting:
         with contextlib.closing(engine.run(request, self._cache, stop, owner)) as events:
             for event in events:
                 pace.see(event)
-                if pace.seconds > self.limit and (expected := pace.expected()) > self.limit:
+                if pace.seconds > self.limit and (expected := pace.estimate()) > self.limit:
                     raise self._too_slow(expected)
                 match event:
                     case Progress(note=Message() as note):
@@ -242,7 +242,7 @@ class Pace:
             self._steps[1:] = [(event.step, self.seconds)]
             self._total = event.total
 
-    def expected(self) -> float:
+    def estimate(self) -> float:
         """Seconds that one picture takes; of a first one 0 until two steps were seen."""
         expected = 0.0 if self._is_first else self.seconds
         if len(self._steps) == 2:

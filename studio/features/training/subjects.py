@@ -194,7 +194,7 @@ class Subjects(Keeper):
             yield self._take(owner, id, path, data, captions.of(path))
         yield from broken.values()
         yield from self._caption_later(owner, id, captions)
-        yield from _left_out(kinds)
+        yield from _outcomes_of_others(kinds)
 
     def change(
         self,
@@ -499,7 +499,7 @@ def _set_captions(caption: str, own: str) -> Message:
     return Message("Its caption was taken over and shortened: “{caption}”.", caption=own[:80])
 
 
-def _left_out(kinds: Mapping[str, Kind]) -> Iterator[Outcome]:
+def _outcomes_of_others(kinds: Mapping[str, Kind]) -> Iterator[Outcome]:
     """What is said of files that are no photos of the subject."""
     for kind, words in _NO_PHOTOS.items():
         paths = [path for path, each in kinds.items() if each == kind]

@@ -155,7 +155,7 @@ class LiveView:
             while not making.done():
                 await asyncio.wait({making}, timeout=LOOK_SECONDS)
                 if not making.done() and notes:
-                    yield self._said(_words(views.notice(notes[-1], visitor)))
+                    yield self._say(_words(views.notice(notes[-1], visitor)))
             with contextlib.suppress(Stopped):  # a newer wish is answered instead
                 yield await making
         finally:
@@ -174,11 +174,11 @@ class LiveView:
             fields = self._request_of(values)
             made = self.studio.live.paint(visitor.owner, self.kind, fields, stop, tell)
         except Waits as error:
-            return self._said(_words(views.notice(error.message, visitor), AGAIN))
+            return self._say(_words(views.notice(error.message, visitor), AGAIN))
         except UserError as error:
             is_off = isinstance(error, TooSlow)
             words = _words(views.error(error.message, visitor), OFF if is_off else "")
-            return self._said(words, is_off)
+            return self._say(words, is_off)
         alt = Message("Live: {prompt}", prompt=str(made.request["prompt"]))
         shown = (
             f'<div class="live-picture"><img src="{_uri(made.image)}" '
@@ -188,7 +188,7 @@ class LiveView:
         seed = made.request["seed"] if fields.get("seed") == RANDOM else gr.skip()
         return [shown, words, made.request, seed, gr.skip()]
 
-    def _said(self, words: str, is_off: bool = False) -> list[Any]:
+    def _say(self, words: str, is_off: bool = False) -> list[Any]:
         """Words beside the picture, which stays."""
         switch = gr.update(value=False) if is_off else gr.skip()
         return [gr.skip(), words, gr.skip(), gr.skip(), switch]

@@ -10,7 +10,7 @@ from safetensors.torch import save
 from pipelines.core.errors import BadRequest
 from pipelines.core.events import Picture
 from pipelines.diffusion.lora.apply import apply_loras
-from pipelines.diffusion.lora.tags import left_out_of, replace_words
+from pipelines.diffusion.lora.tags import list_left_out, replace_words
 from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.prompts import encode
 from tests.pipelines.diffusion.lora.conftest import ANN, BASE, LARGE_BASE
@@ -50,7 +50,7 @@ def test_a_learned_word_is_what_diffusers_textual_inversion_is(lora_cache, libra
         alone = replace_words("a (mymug:1.2), mymug", model.learned)
         for called in ("a (embedding:mymug:1.2), <embed:MyMug>", "a (mymug:1.2), embedding: mymug"):
             assert replace_words(called, model.learned) == alone
-            assert left_out_of(called, model.learned) == []
+            assert list_left_out(called, model.learned) == []
 
 
 def test_a_learned_word_works_in_both_prompts_and_leaves_nothing(lora_cache, library):

@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.core.errors import BadRequest, validate
 from pipelines.diffusion.lora.tags import (
-    left_out_of,
+    list_left_out,
     replace_words,
     tags_in,
     uses_of,
@@ -61,7 +61,7 @@ def test_text_encoder_and_unet_have_weights_of_their_own(tag, text, unet):
 def test_what_is_no_lora_is_cut_out_and_said():
     prompt = "a mug <hypernet:soft:0.5> <segment:face> <lora:a:1:1:8:lbw=MIDD> <lora:b:1>"
     assert without_tags(prompt).split() == ["a", "mug"]
-    said = [str(note) for note in left_out_of(prompt)]
+    said = [str(note) for note in list_left_out(prompt)]
     assert said == [
         "<hypernet:soft:0.5> was left out: Atelier has no hypernetworks.",
         "<segment:face> was left out: Atelier has no such tag.",
@@ -82,7 +82,7 @@ def test_what_is_no_lora_is_cut_out_and_said():
     ],
 )
 def test_syntax_of_others_that_is_read_as_words_is_said(prompt, sentence):
-    (note,) = left_out_of(prompt)
+    (note,) = list_left_out(prompt)
     assert str(note).startswith(sentence)
 
 
@@ -99,7 +99,7 @@ def test_syntax_of_others_that_is_read_as_words_is_said(prompt, sentence):
     ],
 )
 def test_of_weights_and_of_words_nothing_is_said(prompt):
-    assert left_out_of(prompt) == []
+    assert list_left_out(prompt) == []
 
 
 def test_spellings_of_one_name_are_one_lora():

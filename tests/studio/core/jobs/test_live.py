@@ -215,11 +215,11 @@ def test_loading_and_preparing_do_not_count():
 
 def test_the_first_step_of_a_first_picture_does_not_count_and_the_others_tell_its_pace():
     slow_start = [(9.0, STEPS[0]), (0.1, STEPS[1]), (0.1, STEPS[2])]
-    assert paced(True, *slow_start[:1]).expected() == 0
-    assert paced(True, *slow_start).expected() == pytest.approx(0.4)
-    assert paced(False, *slow_start).expected() == pytest.approx(9.2)
+    assert paced(True, *slow_start[:1]).estimate() == 0
+    assert paced(True, *slow_start).estimate() == pytest.approx(0.4)
+    assert paced(False, *slow_start).estimate() == pytest.approx(9.2)
     slow_steps = [(0.1, STEPS[0]), (3.0, STEPS[1])]
-    assert paced(False, *slow_steps).expected() == pytest.approx(12.0)
+    assert paced(False, *slow_steps).estimate() == pytest.approx(12.0)
 
 
 def test_a_picture_that_takes_too_long_is_given_up_with_a_sentence(desk):

@@ -1,0 +1,68 @@
+"""Functions are verbs or nouns: none has a name that is a bare participle, such as ``kept``."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+import pytest
+
+from tests.structure.sources import python_files, statements_of
+
+WHERE = ("app.py", "benchmarks", "examples", "pipelines", "studio")
+# Those that do not end in -ed, and are not the verb itself, as "cut", "put" and "read" are.
+PARTICIPLE = re.compile(
+    "begun|bent|bitten|blown|borne|bought|bound|broken|brought|built|burnt|caught|chosen|come|"
+    "dealt|done|drawn|driven|dug|eaten|fallen|fed|felt|flown|forgotten|foretold|fought|found|"
+    "frozen|given|gone|grown|heard|held|hidden|hung|kept|knelt|known|laid|learnt|led|left|lent|"
+    "lost|made|meant|met|mistaken|outlived|overwritten|paid|proven|rebuilt|redone|redrawn|"
+    "rewritten|ridden|risen|rung|said|seen|sent|shaken|shown|sold|sought|spent|spoken|stolen|"
+    "stood|struck|stuck|swept|sworn|taken|taught|thought|thrown|told|torn|understood|undone|"
+    "withdrawn|woken|won|worn|written|unkept|unmade|unseen|unsent|unwritten|[a-z]{2,}ed"
+)
+VERBS_AND_NOUNS = {"bleed", "breed", "embed", "exceed", "feed", "hundred", "need", "proceed",
+                   "seed", "shed", "speed", "succeed", "weed"}  # fmt: skip
+# What may stand beside a participle without making a phrase of it.
+PARTICLES = {"again", "all", "already", "anew", "apart", "as", "at", "away", "by", "down", "for",
+             "from", "here", "in", "into", "not", "of", "off", "on", "once", "out", "over", "so",
+             "to", "together", "up", "well", "with"}  # fmt: skip
+
+
+def is_participle(word: str) -> bool:
+    return word not in VERBS_AND_NOUNS and PARTICIPLE.fullmatch(word) is not None
+
+
+def is_bare_participle(name: str) -> bool:
+    words = name.strip("_").split("_")
+    return any(map(is_participle, words)) and all(
+        is_participle(word) or word in PARTICLES for word in words
+    )
+
+
+def is_a_property(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether it is read as an attribute is, whose name may be an adjective: ``job.ended``."""
+    return any("property" in ast.unparse(each) for each in function.decorator_list)
+
+
+def test_no_function_is_called_by_a_bare_participle():
+    found = {
+        (f"{file}:{node.lineno}", node.name)
+        for file in python_files(*WHERE)
+        for node in statements_of(file)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and is_bare_participle(node.name)
+        and not is_a_property(node)
+    }
+    assert sorted(found) == [], "call them by a verb or a noun"
+
+
+@pytest.mark.parametrize("name", ["told", "_kept", "taken_apart", "made_by", "unfinished", "held"])
+def test_a_bare_participle_is_known(name):
+    assert is_bare_participle(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["tell", "read", "put", "list_kept", "models_of", "needed_bytes", "is_done", "embed"]
+)
+def test_verbs_nouns_and_phrases_are_none(name):
+    assert not is_bare_participle(name)
