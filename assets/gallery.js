@@ -12,6 +12,8 @@ const find = (selector) => element.querySelector(selector);
 const column = element.closest(".results");
 const day = find("input[type=date]");
 
+const sends = [...element.querySelectorAll('[data-do^="send-"]')].map((each) => each.dataset.do);
+
 let choosing = false;
 let chosen = new Set(); // ids
 let anchor = null; // the picture that was chosen last: with Shift all from there are
@@ -25,7 +27,7 @@ function show() {
   find('[data-do="several"]').setAttribute("aria-pressed", String(choosing));
   find(".several").hidden = !choosing;
   find(".count").textContent = say(chosen.size === 1 ? "one" : "chosen", { count: chosen.size.toLocaleString(language) });
-  for (const act of ["download", "delete", "none"]) find(`[data-do="${act}"]`).disabled = !chosen.size;
+  for (const act of ["download", "delete", "none", ...sends]) find(`[data-do="${act}"]`).disabled = !chosen.size;
   mark();
 }
 
@@ -139,6 +141,8 @@ const acts = {
   },
   stop: () => job && call("POST", `jobs/${job}/cancel`),
 };
+
+for (const act of sends) acts[act] = () => trigger("send", { to: act.slice("send-".length), ids: [...chosen] });
 
 element.addEventListener("click", async (event) => {
   const act = event.target.closest("[data-do]")?.dataset.do;

@@ -264,6 +264,18 @@ function lay(ground, id, alpha = null) {
   keep();
 }
 
+// Of several files the first one comes here, where there is a place for the others.
+function bringAll(files) {
+  const others = Object.values(window.atelierSeveral || {}).find((each) => each.canvas === NAME);
+  if (!others || files.length < 2) {
+    bring(files[0]);
+    return;
+  }
+  const [first, ...rest] = [...files].filter((file) => ACCEPTED.includes(file.type));
+  bring(first || files[0]);
+  others.bring(rest, [...files].filter((file) => !ACCEPTED.includes(file.type)), words.kinds);
+}
+
 function bring(file) {
   if (!file) return;
   if (!ACCEPTED.includes(file.type)) {
@@ -385,7 +397,9 @@ const acts = {
     changed();
   },
   open() {
-    find("input[type=file]").click();
+    const file = find("input[type=file]");
+    file.multiple = Object.values(window.atelierSeveral || {}).some((each) => each.canvas === NAME);
+    file.click();
   },
 };
 
@@ -417,7 +431,7 @@ element.addEventListener("keydown", (event) => {
 });
 
 find("input[type=file]").addEventListener("change", (event) => {
-  bring(event.target.files[0]);
+  bringAll([...event.target.files]);
   event.target.value = ""; // the same file may be chosen again
 });
 
@@ -425,11 +439,11 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
   frame.addEventListener(kind, (event) => {
     event.preventDefault();
     frame.classList.toggle("dropping", kind === "dragover");
-    if (kind === "drop") bring(event.dataTransfer.files[0]);
+    if (kind === "drop") bringAll([...event.dataTransfer.files]);
   });
 }
 
-element.addEventListener("paste", (event) => bring(event.clipboardData.files[0]));
+element.addEventListener("paste", (event) => bringAll([...event.clipboardData.files]));
 
 // --- the start ----------------------------------------------------------------------------------
 

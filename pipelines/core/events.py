@@ -27,12 +27,14 @@ class Progress:
         total: units in all; 0 when not known.
         preview: a small picture of the state of things, or None.
         note: what is being done when it is not the main work (loading, downloading), or None.
+        part: of work in several equal parts, which one this is, from 1 on, and of how many.
     """
 
     step: int
     total: int
     preview: Image.Image | None = None
     note: Message | None = None
+    part: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from pipelines.core.engines import Request, Use
 from pipelines.core.errors import BadRequest
+from pipelines.core.pictures.inputs import InputId
 from pipelines.diffusion.details.requests import DetailFix
 from pipelines.diffusion.from_picture.requests import FromPicture
 from pipelines.diffusion.hires.requests import Hires
@@ -21,6 +22,9 @@ from pipelines.diffusion.seeds import MAX_SEED, Variation
 MAX_PROMPT = 10_000
 SIZE_STEP = 8  # pixels, as are the bounds of both sides
 LEAST_SIDE, LARGEST_SIDE = 64, 2048
+MAX_PIXELS = 200_000_000  # of all results of a request that paints many
+MAX_PICTURES, MAX_CHANGED = 100, 200
+"""Pictures that are changed in the same way, and what comes of them all."""
 
 
 class TextToImageRequest(Request):
@@ -247,3 +251,60 @@ class ChangeRequest(TextToImageRequest):
     from_picture: Annotated[
         FromPicture, Field(title="From a picture", description="The picture to begin from.")
     ]
+
+
+class ChangePicturesRequest(ChangeRequest):
+    """The same change of one picture, or of several."""
+
+    pictures: Annotated[
+        tuple[InputId, ...],
+        Field(
+            max_length=MAX_PICTURES - 1,
+            title="More pictures",
+            description="The ids of uploaded pictures that are changed in the same way, in this "
+            "order, after the one to begin from.",
+        ),
+    ] = ()
+    own_sizes: Annotated[
+        bool,
+        Field(
+            title="Each in its own proportions",
+            description="Of several pictures each is painted in its own proportions, with about "
+            "as many pixels as width and height have; otherwise all have that size.",
+        ),
+    ] = True
+
+    @model_validator(mode="after")
+    def _not_too_many(self) -> Self:
+        each = self.batch_count * self.batch_size
+        if (count := len(self.all_pictures()) * each) > MAX_CHANGED:
+            raise BadRequest(
+                "{pictures} pictures with {each} results each are {count}; at most {limit} are "
+                "painted at once. Send fewer pictures, or lower batch count and batch size.",
+                pictures=len(self.all_pictures()),
+                each=each,
+                count=count,
+                limit=MAX_CHANGED,
+            )
+        return self
+
+    def alone(self, picture: str, size: tuple[int, int] | None = None) -> ChangeRequest:
+        """The request that changes one of the pictures and no other.
+
+        Args:
+            picture: its id.
+            size: width and height of the result; None: those that the request has.
+        """
+        fields = {name: getattr(self, name) for name in ChangeRequest.model_fields}
+        fields["from_picture"] = self.from_picture.model_copy(update={"picture": picture})
+        if size is not None:
+            fields["width"], fields["height"] = size
+        return ChangeRequest(**fields)
+
+    def all_pictures(self) -> list[str]:
+        """The ids of those that are changed, in their order."""
+        return [self.from_picture.picture, *self.pictures]
+
+    def uses(self) -> Iterator[Use]:
+        yield from super().uses()
+        yield from (Use("input", each) for each in self.pictures)

@@ -14,6 +14,7 @@ from typing import Any
 # Kinds of things.
 SETTINGS = "settings"  # Settings of a picture
 PICTURE = "picture"  # id of a picture of the gallery
+PICTURES = "pictures"  # ids of several
 PROMPT = "prompt"  # fields of a request to paint: a prompt, and what it needs
 CHANGE = "change"  # of the settings that are there: a function of their fields to new ones
 CHAT_MODELS = "chat models"  # a conversation that is there already

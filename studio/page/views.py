@@ -46,6 +46,7 @@ class Progressing:
         wait: seconds until its turn, None while they cannot be told.
         seconds_left: until its end, None while they cannot be told.
         preview: a ``data:`` URI, or None.
+        part: which of several pictures it is at, from 1 on, and of how many.
     """
 
     state: str
@@ -56,6 +57,7 @@ class Progressing:
     wait: float | None = None
     seconds_left: float | None = None
     preview: str | None = None
+    part: tuple[int, int] | None = None
 
     @classmethod
     def of(cls, jobs: Jobs, job: Job) -> Progressing:
@@ -68,6 +70,7 @@ class Progressing:
             position=jobs.position(job.id),
             wait=jobs.wait(job.id) if job.state == QUEUED else None,
             seconds_left=jobs.seconds_left(job.id) or None,  # at 0 the last touches remain
+            part=jobs.part(job.id),
         )
 
 
@@ -256,6 +259,9 @@ def progress_bar(progress: Progressing, visitor: Visitor) -> str:
         words = [Message("Starting …")]
     else:
         words = [Message("Step {step} of {total}", step=progress.step, total=progress.total)]
+    if progress.part is not None:
+        number, count = progress.part
+        words.insert(0, Message("Picture {number} of {count}", number=number, count=count))
     if progress.wait is not None:
         words.append(Message("about {time}", time=duration(_roughly(progress.wait))))
     if progress.seconds_left is not None:

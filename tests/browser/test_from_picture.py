@@ -11,6 +11,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from studio.core.gallery.metadata import read_settings
+from tests.browser.tabs import open_tab
 from tests.browser.test_control import photo
 from tests.browser.test_painting import choose, put_number
 from tests.studio.live import TINY
@@ -113,6 +114,52 @@ def test_a_finger_paints_a_mask_and_the_picture_grows_on_a_phone(studio, visit):
     assert (
         read_settings(studio[0].gallery.path("local", id).read_bytes())["Outpaint"] == "right 50%"
     )
+
+
+SEVERAL = "window.atelierSeveral?.['change-several']?.value()"
+
+
+def test_several_files_are_changed_at_once_and_outlive_a_reload(changing, studio):
+    page = changing
+    page.locator("#change-canvas .mask-layer").wait_for()
+    page.wait_for_function(f"{SEVERAL} !== undefined")
+    broken = {"name": "broken.png", "mimeType": "image/png", "buffer": b"no picture"}
+    words = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"words"}
+    files = [photo((96, 64)), words, photo((64, 96)), broken, photo((80, 80))]
+    page.evaluate("document.querySelector('#change-canvas input[type=file]').multiple = true")
+    page.locator("#change-canvas input[type=file]").set_input_files(files)
+    several = page.locator("#change-several")
+    expect(several.locator("li")).to_have_count(2)
+    expect(several.locator(".error")).to_contain_text("notes.txt: This is not a PNG")
+    expect(several.locator(".error")).to_contain_text("broken.png: ")
+    expect(several).to_contain_text("2 more pictures are changed in the same way")
+    page.fill("#change-prompt textarea", "a red mug")
+    put_number(page, "#change-steps", 2)
+    page.problems.clear()  # the browser tells of the refused upload
+    page.click("#change")
+    panel = page.locator("#change-panel")
+    expect(panel).to_contain_text("3 pictures in")
+    expect(panel.locator("button.picture")).to_have_count(3)
+    shown = [PICTURE_ID.search(panel.inner_html())[1]]
+    rows = studio[0].gallery.of_job("local", studio[0].gallery.get("local", shown[0]).job_id)
+    assert [(row.width, row.height) for row in rows] == [(96, 64), (64, 96), (64, 64)]
+
+    page.reload()
+    expect(panel.locator("button.picture")).to_have_count(3)
+    expect(several.locator("li")).to_have_count(2)
+    several.locator("[data-out]").first.click()
+    expect(several).to_contain_text("One more picture is changed in the same way")
+
+    open_tab(page, "Gallery")
+    page.click("#gallery-tools [data-do=several]")
+    pictures = page.locator("#gallery-pictures .picture")
+    for place in (0, 1, 2):
+        pictures.nth(place).click()
+    page.click("#gallery-tools [data-do=send-change]")
+    expect(page.locator("#change")).to_be_visible()
+    expect(several.locator("li")).to_have_count(2)
+    brought = [studio[0].inputs.from_gallery("local", row.id).id for row in rows]
+    page.wait_for_function(f"wanted => {SEVERAL} === wanted", arg=",".join(brought[1:]))
 
 
 def test_a_file_is_changed_kept_through_a_reload_sent_on_and_cancelled(changing, studio):

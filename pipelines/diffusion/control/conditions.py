@@ -22,7 +22,6 @@ from pipelines.core.events import Progress
 from pipelines.core.pictures.fitting import Box, crop_beyond, fit
 from pipelines.core.pictures.inputs import FOLDER, open_input
 from pipelines.diffusion.control.requests import ConditionRequest
-from pipelines.diffusion.requests import LARGEST_SIDE, LEAST_SIDE, SIZE_STEP
 from pipelines.preprocessors import registry
 
 MAPS = ".maps"
@@ -105,21 +104,6 @@ def check_drawn(picture: Image.Image, fitted: Image.Image, mode: str) -> None:
             width=fitted.width,
             height=fitted.height,
         )
-
-
-def size_like(picture: tuple[int, int], native: int) -> tuple[int, int]:
-    """Width and height for a result of a picture's proportions, as far as the bounds let it.
-
-    Args:
-        picture: width and height, whatever they are.
-        native: side of the squares that the base model was trained on; the result has their area.
-    """
-    scale = max(native / (picture[0] * picture[1]) ** 0.5, LEAST_SIDE / min(picture))
-    width, height = (
-        min(LARGEST_SIDE, max(LEAST_SIDE, round(side * scale / SIZE_STEP) * SIZE_STEP))
-        for side in picture
-    )
-    return width, height
 
 
 def forget_maps(home: Path, picture: str = "", dry_run: bool = False) -> int:

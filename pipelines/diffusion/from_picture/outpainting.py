@@ -12,9 +12,9 @@ from pipelines.core.errors import BadRequest
 from pipelines.core.pictures.inputs import open_input
 from pipelines.diffusion.from_picture.masks import fill_masked
 from pipelines.diffusion.from_picture.requests import Outpaint
+from pipelines.diffusion.from_picture.sizes import PATCHES
 from pipelines.diffusion.requests import LARGEST_SIDE, LEAST_SIDE, TextToImageRequest
 
-_STEP = 32  # pixels: painted sizes are multiples of it, which suits every family's patches
 _EDGE_SIGMA = 16.0  # pixels: how far the colours of the picture's edge run into one another
 _FAR = 64.0  # pixels from the picture from where on the fill has all of its noise
 _GRAIN = 8  # pixels a side of a grain of that noise: an autoencoder would lose finer ones
@@ -43,7 +43,7 @@ def extended_size(outpaint: Outpaint, size: tuple[int, int]) -> tuple[int, int]:
 
 def painted_size(size: tuple[int, int]) -> tuple[int, int]:
     """The size at which a picture of ``size`` is painted whole; what is more is cut off again."""
-    width, height = (max(LEAST_SIDE, -(-side // _STEP) * _STEP) for side in size)
+    width, height = (max(LEAST_SIDE, -(-side // PATCHES) * PATCHES) for side in size)
     return width, height
 
 

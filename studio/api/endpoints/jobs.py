@@ -126,6 +126,7 @@ def job_json(studio: Studio, job: Job, language: str) -> dict[str, Any]:
     """A job as the API describes it; sentences in ``language``, times in seconds since 1970.
 
     ``wait`` is in how many seconds a queued job is expected to start; None where nothing tells it.
+    ``part`` is which of several pictures a running job is at, from 1 on, and of how many.
     """
     pictures = studio.gallery.of_job(job.owner, job.id)
     wait = studio.jobs.wait(job.id) if job.state == QUEUED else None
@@ -137,6 +138,7 @@ def job_json(studio: Studio, job: Job, language: str) -> dict[str, Any]:
         "total": job.total,
         "position": studio.jobs.position(job.id),
         "wait": None if wait is None else round(wait),
+        "part": studio.jobs.part(job.id),
         "note": job.note and translate(job.note, language),
         "error": job.error and translate(job.error, language),
         "result": job.result,

@@ -308,6 +308,11 @@ class Jobs:
             return None
         return running.pace.seconds_left(time.monotonic()) if running.pace is not None else None
 
+    def part(self, job_id: str) -> tuple[int, int] | None:
+        """Which of its equal parts a running job is at, from 1 on, and of how many."""
+        running = self._running(job_id)
+        return None if running is None else running.progress.part
+
     def counts(self) -> dict[str, int]:
         """How many jobs are queued and running, of all owners."""
         rows = self._store.rows(

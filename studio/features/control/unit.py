@@ -15,8 +15,8 @@ from pipelines.core.events import Progress
 from pipelines.core.matching import find_name
 from pipelines.core.messages import Message
 from pipelines.diffusion.control.catalog import ControlEntry
-from pipelines.diffusion.control.conditions import size_like
 from pipelines.diffusion.control.requests import ControlUnit
+from pipelines.diffusion.from_picture.sizes import size_like
 from pipelines.models.catalog import ModelEntry
 from pipelines.preprocessors import registry
 from studio.features.control import map_views

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pipelines.core.engines import Engine
-from pipelines.diffusion.requests import ChangeRequest, TextToImageRequest
+from pipelines.diffusion.requests import ChangePicturesRequest, TextToImageRequest
 from studio.core.feature import Feature
-from studio.features.from_picture.checks import check_change
-from studio.features.from_picture.tab import FromPictureTab
+from studio.features.from_picture.checks import check_change, check_changes
+from studio.features.from_picture.tab import KIND, FromPictureTab
 
 FEATURE = Feature(
     name="from_picture",
-    engines=(Engine("from_picture", ChangeRequest, "pipelines.diffusion.text_to_image"),),
-    checks={TextToImageRequest: check_change},
+    engines=(Engine(KIND, ChangePicturesRequest, "pipelines.diffusion.from_picture.several"),),
+    checks={TextToImageRequest: check_change, ChangePicturesRequest: check_changes},
     tabs=(FromPictureTab,),
 )

@@ -10,14 +10,16 @@ import gradio as gr
 
 from pipelines.core.errors import BadRequest, UserError
 from pipelines.core.paths import ASSETS
-from pipelines.diffusion.control.conditions import size_like
 from pipelines.diffusion.from_picture.requests import FromPicture, Outpaint
-from studio.core.exchange import PICTURE, SETTINGS, Exchange, Settings, Taker, Target
+from pipelines.diffusion.from_picture.sizes import size_like, size_step
+from pipelines.diffusion.requests import MAX_PICTURES, ChangePicturesRequest
+from studio.core.exchange import PICTURE, PICTURES, SETTINGS, Exchange, Settings, Taker, Target
 from studio.core.feature import Tab
 from studio.core.gallery.infotext_change import change_of
 from studio.features.from_picture.editing import EditingForm
 from studio.features.from_picture.fixing import FIX, fix_of
 from studio.features.from_picture.mask_form import MaskForm
+from studio.features.from_picture.several import several_of, several_on, several_pictures
 from studio.features.from_picture.strength_curves import strength_curves
 from studio.page import views
 from studio.page.components.canvas import FIT_JS, canvas, offer_picture, picture_on, settled_js
@@ -51,7 +53,12 @@ class FromPictureTab(Tab):
 
     id, label, group = "from-picture", "Change", "From a picture"
     styles = (ASSETS / "from_picture.css",)
-    takes = (Target(SETTINGS, "use"), Target(PICTURE, "change", "Change this picture"), FIX)
+    takes = (
+        Target(SETTINGS, "use"),
+        Target(PICTURE, "change", "Change this picture"),
+        Target(PICTURES, "change", "Change them"),
+        FIX,
+    )
 
     def draw(self) -> None:
         """Makes the controls and what shows results."""
@@ -64,6 +71,9 @@ class FromPictureTab(Tab):
                 with gr.Column(elem_classes="first"):
                     self.canvas = canvas("change-canvas", elem_classes="canvas")
                     self.mask.draw_layer("change-canvas")
+                    self.several = several_pictures(
+                        "change-several", "change-canvas", MAX_PICTURES - 1, elem_classes="canvas"
+                    )
                     self.form.draw_prompt()
                     self.editing.draw()
                     with gr.Column(elem_classes="strength"):
@@ -81,6 +91,9 @@ class FromPictureTab(Tab):
                         label("Size from picture"), size="sm", elem_id="change-take-size"
                     )
                     self._no_size = gr.HTML(elem_id="change-no-size", visible=False)
+                    self._own_sizes = from_field(
+                        ChangePicturesRequest, "own_sizes", elem_id="change-own-sizes"
+                    )
                     self._fit = self._field(
                         "fit",
                         kind=gr.Radio,
@@ -107,8 +120,9 @@ class FromPictureTab(Tab):
                     elem_id="change-panel", js_on_load=PicturePanel.CLICKED + VERSUS_MOVED
                 )
                 self.details = Details(self.studio, "changed")
-        self._laid = [self.canvas, self.mask.layer]
-        self._fields = [self._strength, self._fit, self._all_steps, *self.mask.inputs]
+        self._laid = [self.canvas, self.mask.layer, self.several]
+        own = [self._strength, self._fit, self._all_steps, self._own_sizes]
+        self._fields = [*own, *self.mask.inputs]
         self._picture = [*self._laid, *self.editing.inputs, *self._fields]
         self._filled = [*self._laid, *self.editing.outputs, *self._fields, self._curves]
         self.outputs = [*self.form.outputs, *self._filled]
@@ -148,6 +162,7 @@ class FromPictureTab(Tab):
             return [
                 offer_picture(picture),
                 mask_of(picture, mask, is_offered=True),
+                several_of(self._pictures_here(request, visitor), is_offered=True),
                 *self._values_of(asked or {}, request, visitor),
             ]
 
@@ -158,14 +173,15 @@ class FromPictureTab(Tab):
         js = settled_js({inputs.index(each): each.elem_id for each in self._laid})
         watch.connect(events, self._paint, self.data, inputs, js=js)
         chosen = [self.form.model_chosen.then]
-        self._live.connect(watch.view, self.data, inputs, controls["seed"], chosen, js)
+        self._live.connect(watch.view, self._data_of_one, inputs, controls["seed"], chosen, js)
         self.details.listen(exchange)
         watch.take_variations(exchange, self.id)
         watch.take_job(exchange, self.id, FIX, partial(fix_of, self.studio))
         outputs = [*self.outputs, events.stage]
         exchange.take(SETTINGS, Taker(self.id, outputs, self._take_settings), "use")
-        brought = [self.canvas, events.stage]
+        brought = [self.canvas, self.several, events.stage]
         exchange.take(PICTURE, Taker(self.id, brought, self._take_picture), "change")
+        exchange.take(PICTURES, Taker(self.id, brought, self._take_pictures), "change")
 
     def data(self, values: Sequence[Any]) -> dict[str, Any]:
         """The values of all controls as the fields of a request, not yet checked.
@@ -174,8 +190,11 @@ class FromPictureTab(Tab):
             BadRequest: there is no picture.
         """
         at = len(self.form.inputs)
-        value, layer, how, further, strength, fit, every, *mask = values[at:]
-        picture = picture_on(value)
+        laid, rest = values[at : at + len(self._laid)], values[at + len(self._laid) :]
+        how, further, strength, fit, every, own_sizes, *mask = rest
+        value, layer, several = laid
+        pictures = [picture_on(value), *several_on(several)]
+        picture, *pictures = [id for id in pictures if id] or [""]
         if not picture:
             raise BadRequest(_NOTHING)
         asked = {
@@ -187,7 +206,15 @@ class FromPictureTab(Tab):
         }
         fields = self.form.data(values[:at])
         asked |= self.editing.data((how, further), fields.get("model"))
-        return {**fields, "from_picture": asked}
+        return {**fields, "from_picture": asked, "pictures": pictures, "own_sizes": own_sizes}
+
+    def _data_of_one(self, values: Sequence[Any]) -> dict[str, Any]:
+        """The same of the first picture alone."""
+        return {**self.data(values), "pictures": []}
+
+    def _pictures_here(self, request: Mapping[str, Any], visitor: Visitor) -> list[str]:
+        """The ids of a request's further pictures that are still here."""
+        return [id for id in request.get("pictures") or () if self._is_here(id, visitor)]
 
     def _picture_and_mask(
         self, asked: Mapping[str, Any] | None, visitor: Visitor
@@ -219,6 +246,7 @@ class FromPictureTab(Tab):
             strength,
             fields["fit"],
             every,
+            request.get("own_sizes", True),
             *self.mask.fill(asked),
             strength_curves(entry, visitor),
         ]
@@ -237,7 +265,7 @@ class FromPictureTab(Tab):
             return None
         picture, mask = self._picture_and_mask(asked, visitor)
         change = self._values_of(asked, settings.fields, visitor)
-        filled = [picture, mask_of(picture, mask), *change]
+        filled = [picture, mask_of(picture, mask), several_of([]), *change]
         return [*self.form.fill(settings.fields, visitor), *filled, FILLED]
 
     def _take_file(self, settings: Settings, visitor: Visitor) -> list[Any] | None:
@@ -251,7 +279,24 @@ class FromPictureTab(Tab):
 
     def _take_picture(self, picture: str, visitor: Visitor, values: list[Any]) -> list[Any]:
         """A picture of the gallery on the canvas."""
-        return [self.studio.inputs.from_gallery(visitor.owner.id, picture).id, FILLED]
+        brought = self.studio.inputs.from_gallery(visitor.owner.id, picture)
+        return [brought.id, several_of([]), FILLED]
+
+    def _take_pictures(self, pictures: list[str], visitor: Visitor, values: list[Any]) -> list[Any]:
+        """Pictures of the gallery: the first on the canvas, the others beside it.
+
+        Raises:
+            BadRequest: there are more than are changed at once.
+        """
+        if len(pictures) > MAX_PICTURES:
+            raise BadRequest(
+                "{count} pictures are chosen; at most {limit} are changed at once. Choose fewer.",
+                count=len(pictures),
+                limit=MAX_PICTURES,
+            )
+        owner = visitor.owner.id
+        first, *further = [self.studio.inputs.from_gallery(owner, id).id for id in pictures]
+        return [first, several_of(further), FILLED]
 
     def _size_of(self, model: Any, value: Any, request: gr.Request) -> list[Any]:
         """Width and height of the picture's proportions, or why there are none."""
@@ -265,7 +310,8 @@ class FromPictureTab(Tab):
             said = gr.update(value=views.error(error.message, visitor), visible=True)
             return [gr.skip(), gr.skip(), said]
         entry = self.form.entry_of({"model": model}, visitor)
-        width, height = size_like((brought.width, brought.height), entry.native_size)
+        size = (brought.width, brought.height)
+        width, height = size_like(size, entry.native_size, size_step(entry.family))
         return [width, height, gr.update(visible=False)]
 
     def _beside(self, visitor: Visitor, row: SavedPicture) -> str:

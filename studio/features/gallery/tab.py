@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import gradio as gr
 from pipelines.core.errors import UserError
 from pipelines.core.messages import Message
 from pipelines.core.pictures.uploads import read_file
-from studio.core.exchange import Exchange
+from studio.core.exchange import PICTURES, Exchange, Route, Target, buttons
 from studio.core.feature import Tab
 from studio.core.gallery.metadata import parse_parameters, read_settings
 from studio.features.gallery import views as gallery_views
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 PAGE = 24  # pictures; divides by 2, 3, 4 and 6 columns
 MORE = 4 * PAGE
+MAX_SENT = 1000  # pictures that are looked up to be sent to another tab
 
 
 class GalleryTab(Tab):
@@ -63,7 +65,9 @@ class GalleryTab(Tab):
                     self._file_error = gr.HTML(elem_id="drop-error")
                     self.dropped = Details(self.studio, "dropped", kept=False)
             with gr.Column(scale=6, min_width=320, elem_classes="results"):
-                self._tools = gallery_tools()
+                self._targets = buttons(self.studio.features.tabs(), (PICTURES,))
+                self._tools = gallery_tools(self._targets)
+                self._tools_said = gr.HTML(elem_id="gallery-tools-said")
                 self._pictures = gr.HTML(
                     elem_id="gallery-pictures", js_on_load=views.PICTURE_CLICKED
                 )
@@ -97,8 +101,29 @@ class GalleryTab(Tab):
         self._file.upload(
             self._read, self._file, [self._file, self._file_error, *self.dropped.outputs], **QUIET
         )
+        for target in self._targets:
+            exchange.offer(PICTURES, partial(self._connect, target), target.name)
         self.details.listen(exchange)
         self.dropped.listen(exchange)
+
+    def _connect(self, target: Target, route: Route) -> None:
+        """Lets the tools send the chosen pictures to a tab, in the order of their making."""
+        unchanged = [gr.skip()] * (len(route.outputs) + 1)
+
+        def send(request: gr.Request, event: gr.EventData, *values: Any) -> list[Any]:
+            if event._data.get("to") != target.name:
+                return unchanged
+            visitor, gallery = Visitor.of(request), self.studio.gallery
+            try:
+                ids = [str(id) for id in event._data.get("ids") or ()][: MAX_SENT + 1]
+                rows = [gallery.get(visitor.owner.id, id) for id in ids]
+                ordered = [row.id for row in sorted(rows, key=lambda row: row.number)]
+                return [*route.send(ordered or None, visitor, values), ""]
+            except UserError as error:
+                return [*unchanged[1:], views.error(error.message, visitor)]
+
+        outputs = [*route.outputs, self._tools_said]
+        route.follow(self._tools.send(send, route.inputs, outputs, **QUIET))
 
     @staticmethod
     def _jump(event: gr.EventData) -> list[Any]:

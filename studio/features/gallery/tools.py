@@ -7,10 +7,12 @@ server until something is done with them, and a choice of thousands is not sent 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 
 import gradio as gr
 
 from pipelines.core.paths import ASSETS
+from studio.core.exchange import Target
 from studio.i18n import LANGUAGES, texts
 
 WORDS = {
@@ -35,23 +37,29 @@ WORDS = {
 }
 
 
-def gallery_tools() -> gr.HTML:
+def gallery_tools(targets: Sequence[Target] = ()) -> gr.HTML:
     """The component; it triggers ``jump`` with the last day to show as ``until`` (ISO, or empty),
-    and ``changed`` when pictures have been deleted."""
-    words = {language: _words(language) for language in LANGUAGES}
+    ``changed`` when pictures have been deleted, and ``send`` with ``ids`` and the name of the
+    target as ``to``.
+
+    Args:
+        targets: to which the chosen pictures can be sent.
+    """
+    sent = {f"send-{target.name}": target.button for target in targets}
+    words = {language: _words(language, WORDS | sent) for language in LANGUAGES}
     script = (ASSETS / "gallery.js").read_text(encoding="utf-8")
     return gr.HTML(
         "",
-        html_template=_MARKUP,
+        html_template=_MARKUP.replace("<!--send-->", "".join(map(_button, sent))),
         js_on_load=f"const WORDS = {json.dumps(words)};\n{script}",
         apply_default_css=False,
         elem_id="gallery-tools",
     )
 
 
-def _words(language: str) -> dict[str, str]:
+def _words(language: str, words: Mapping[str, str]) -> dict[str, str]:
     table = texts(language)
-    return {name: table.get(text, text) for name, text in WORDS.items()}
+    return {name: table.get(text, text) for name, text in words.items()}
 
 
 def _button(act: str, classes: str = "") -> str:
@@ -63,7 +71,7 @@ _MARKUP = (
     '<span class="days"><label><span data-words="until"></span><input type="date"></label>'
     f"{_button('oldest')}{_button('newest')}</span>{_button('several')}</div>"
     '<div class="line several" hidden><span class="count" role="status"></span>'
-    f"{_button('all')}{_button('none')}{_button('download')}{_button('delete')}</div>"
+    f"{_button('all')}{_button('none')}<!--send-->{_button('download')}{_button('delete')}</div>"
     '<div class="confirm" role="group" hidden><p></p>'
     f'<div class="line">{_button("really", "danger")}{_button("keep")}</div></div>'
     '<div class="line working" hidden><div class="progress" role="progressbar" aria-valuemin="0" '

@@ -12,7 +12,7 @@ from pipelines.core.matching import name_key
 from pipelines.core.messages import Message
 from pipelines.core.paths import HUB_FOLDER
 from pipelines.diffusion.lora.use import LoraUse
-from pipelines.diffusion.requests import TextToImageRequest
+from pipelines.diffusion.requests import MAX_PIXELS, TextToImageRequest
 from pipelines.diffusion.resolving import resolve
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.diffusion.wording.template import Wording
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from studio.core.services import Studio
 
 
-MAX_PIXELS = 200_000_000  # of all pictures of a grid
 _REMEMBERED = 60  # pictures that are looked at for how long one takes
 
 

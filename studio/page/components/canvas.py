@@ -105,13 +105,15 @@ def settled_js(drawings: dict[int, str]) -> str:
     """JavaScript for an event's ``js``: waits until all drawings are sent, then uses their ids.
 
     Args:
-        drawings: place of a canvas, or of a mask, among the event's inputs → its name.
+        drawings: place of a canvas, of its mask or of further pictures, among the event's inputs →
+            its name.
     """
     pairs = ", ".join(f'[{place}, "{name}"]' for place, name in drawings.items())
     return (
         "async (...values) => {"
         f" for (const [place, name] of [{pairs}]) {{"
-        " const drawing = window.atelierDrawings?.[name] || window.atelierMasks?.[name];"
+        " const drawing = window.atelierDrawings?.[name] || window.atelierMasks?.[name]"
+        " || window.atelierSeveral?.[name];"
         " if (!drawing) continue;"
         " await drawing.settled();"
         " values[place] = drawing.value();"

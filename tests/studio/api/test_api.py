@@ -179,6 +179,40 @@ def test_a_grid_is_checked_whole_before_it_waits(client: httpx.Client):
     assert axes_of(told) == axes
 
 
+def send_picture(client: httpx.Client, size: tuple[int, int], colour: str) -> str:
+    data = io.BytesIO()
+    Image.new("RGB", size, colour).save(data, "PNG")
+    return client.post("/api/v1/inputs", content=data.getvalue()).json()["id"]
+
+
+def test_several_pictures_are_changed_by_one_job_and_refused_whole_before_it_waits(client):
+    first, second = send_picture(client, (96, 64), "red"), send_picture(client, (64, 96), "blue")
+    mask = send_picture(client, (96, 64), "white")
+    begun = {"picture": first, "strength": 0.5}
+    body = settings(steps=2, from_picture=begun, pictures=[second])
+    path = "/api/v1/jobs/from_picture"
+    refused = client.post(path, json=body | {"from_picture": begun | {"mask": mask}})
+    assert refused.status_code == 422
+    assert re.match(r"Not all of the 2 pictures .* Picture 2: The mask has 96×64 pixels and the "
+                    "picture 64×96", sentence(refused))  # fmt: skip
+    chinese = client.post(
+        path,
+        json=body | {"from_picture": begun | {"mask": mask}},
+        headers={"accept-language": "zh"},
+    )
+    assert not re.search("[a-z]{3}", sentence(chinese))
+    assert client.post(path, json=body | {"pictures": ["0" * 32]}).status_code in (404, 422)
+    job = client.post(path, json=body).json()
+    done = wait_for(client, job["id"])
+    assert (done["state"], done["part"]) == ("done", None)
+    assert [(each["width"], each["height"]) for each in done["pictures"]] == [(96, 64), (64, 96)]
+    own = [each["request"]["from_picture"]["picture"] for each in done["pictures"]]
+    assert own == [first, second] == [each["picture"] for each in done["result"]["changed"]]
+    assert not {"pictures", "own_sizes"} & done["pictures"][1]["request"].keys()
+    fields = client.get("/api/v1/schema/from_picture").json()["properties"]
+    assert fields["pictures"]["maxItems"] == 99
+
+
 def test_a_seed_left_open_is_drawn_before_the_job_waits(client: httpx.Client):
     """A studio that is killed meanwhile goes on with the same one."""
     job = client.post(JOBS, json=settings(seed=-1, batch_count=2)).json()

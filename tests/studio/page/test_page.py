@@ -19,13 +19,14 @@ from pipelines.models.catalog import Catalog
 from pipelines.preprocessors.registry import PREPROCESSORS
 from pipelines.upscaling.catalog import Upscalers
 from studio.core.accounts.accounts import Owner
-from studio.core.exchange import Settings
+from studio.core.exchange import PICTURES, Settings, buttons
 from studio.core.feature import Feature, Features, Tab
 from studio.core.gallery.metadata import parse_parameters
 from studio.core.gallery.reuse import fields_of
 from studio.core.settings import StoredSettings
 from studio.core.store import Store
 from studio.features import load_features
+from studio.features.from_picture import several
 from studio.features.gallery import tools
 from studio.features.painting import grid
 from studio.i18n import texts
@@ -164,7 +165,9 @@ def test_what_is_sent_from_tab_to_tab_shows_the_other_tab(config):
         for way in ("use", "compare", "steer", "change", "vary", "fix", "larger")
     }
     dropped = {"dropped-use", "dropped-compare"}  # a file is no picture of the gallery
-    assert senders == ways | dropped | {"try-paint", "library-cards", "shorten-panel"}
+    assert senders == ways | dropped | {
+        *("try-paint", "library-cards", "shorten-panel", "gallery-tools"),
+    }
 
 
 def test_every_label_follows_the_readers_language(config):
@@ -208,8 +211,11 @@ def test_words_of_preprocessors_and_the_canvas_have_a_chinese_text():
     assert words - texts("zh").keys() == set()
 
 
-def test_words_of_the_gallery_s_tools_have_a_chinese_text():
-    assert set(tools.WORDS.values()) - texts("zh").keys() == set()
+def test_words_of_the_gallery_s_tools_and_of_several_pictures_have_a_chinese_text():
+    sent = {target.button for target in buttons(FEATURES.tabs(), (PICTURES,))}
+    words = {*tools.WORDS.values(), *several.WORDS.values(), *sent}
+    assert sent
+    assert words - texts("zh").keys() == set()
 
 
 def test_descriptions_of_models_have_a_chinese_text(studio):

@@ -12,8 +12,9 @@ from pipelines.core.errors import BadRequest, NotFound, validate
 from pipelines.core.pictures.fitting import fit
 from pipelines.core.pictures.inputs import keep_input, open_input
 from pipelines.diffusion.control import conditions
-from pipelines.diffusion.control.conditions import condition_map, size_like
+from pipelines.diffusion.control.conditions import condition_map
 from pipelines.diffusion.control.requests import ConditionRequest, ControlRequest, ControlUnit
+from pipelines.diffusion.from_picture.sizes import size_like
 from pipelines.preprocessors import registry
 from tests.pipelines.diffusion.control.conftest import drawing
 

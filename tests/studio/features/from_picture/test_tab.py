@@ -42,7 +42,9 @@ def tab(tmp_path_factory) -> FromPictureTab:
         catalog=Catalog(home),
         control=ControlCatalog(home),
         loras=SimpleNamespace(list=lambda owner: [], models=lambda owner: []),
-        inputs=SimpleNamespace(get=get),
+        inputs=SimpleNamespace(
+            get=get, from_gallery=lambda owner, id: SimpleNamespace(id=f"copy of {id}")
+        ),
         gallery=SimpleNamespace(get=lambda owner, id: ROW),
         features=load_features(),
     )
@@ -103,10 +105,32 @@ def test_a_file_s_settings_leave_what_lies_on_the_canvas(tab):
     taken = tab._take_settings(settings, VISITOR, [])
     assert len(taken) == len(tab.outputs) + 1
     by = {id(each): value for each, value in zip(tab.outputs, taken, strict=False)}
-    for kept in (tab.canvas, tab.mask.layer):
+    for kept in (tab.canvas, tab.mask.layer, tab.several):
         assert by[id(kept)] == gr.skip()
     assert by[id(tab.mask.controls["mask_blur"])] == 9
     assert by[id(tab.mask.controls["area"])] == "masked"
     assert [by[id(tab.mask.sides[side])] for side in ("left", "right")] == [64, 32]
     plain = parse_parameters("a red mug\nSteps: 20, Sampler: Euler, Seed: 4, Size: 128x128")
     assert tab._take_settings(Settings(fields_of(plain), plain, None), VISITOR, []) is None
+
+
+def test_several_pictures_are_changed_in_their_order_and_the_first_lies_on_the_canvas(tab):
+    asked = tab.data(values(tab, canvas=PICTURE, several=f"{MASK},c"))
+    assert asked["from_picture"]["picture"] == PICTURE
+    assert (asked["pictures"], asked["own_sizes"]) == ([MASK, "c"], True)
+    asked = tab.data(values(tab, canvas="", several=f"{MASK},c"))  # the paper was cleared
+    assert (asked["from_picture"]["picture"], asked["pictures"]) == (MASK, ["c"])
+    assert tab.data(values(tab, canvas=PICTURE))["pictures"] == []
+
+
+def test_several_pictures_of_the_gallery_come_in_up_to_a_number(tab):
+    brought = tab._take_pictures(["1", "2", "3"], VISITOR, [])
+    assert brought[:2] == ["copy of 1", "copy of 2,copy of 3"]
+    assert tab._take_picture("4", VISITOR, [])[:2] == ["copy of 4", ""]  # one alone again
+    with pytest.raises(BadRequest, match="101 pictures are chosen; at most 100"):
+        tab._take_pictures([str(n) for n in range(101)], VISITOR, [])
+
+
+def test_a_reload_shows_the_pictures_of_the_last_request_that_are_still_here(tab):
+    request = {"pictures": [MASK, "d" * 32]}
+    assert tab._pictures_here(request, VISITOR) == [MASK]

@@ -1,0 +1,84 @@
+"""The same change of several pictures, one after another: each as it would be alone."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from pipelines.core.cache import ModelCache
+from pipelines.core.errors import UserError
+from pipelines.core.events import Picture, Progress, Result
+from pipelines.core.messages import Message
+from pipelines.core.pictures.inputs import open_input
+from pipelines.diffusion import text_to_image
+from pipelines.diffusion.from_picture.sizes import change_of
+from pipelines.diffusion.requests import ChangePicturesRequest
+from pipelines.diffusion.resolving import with_seed
+
+
+def run(
+    request: ChangePicturesRequest, cache: ModelCache, stop: threading.Event
+) -> Iterator[Progress | Picture | Result]:
+    """Change every picture of a request in the same way, with the same seed.
+
+    A picture that cannot be changed is left out, and says why.
+
+    Raises:
+        Stopped: ``stop`` was set; noticed within one step.
+        UserError: no picture could be changed; why the first could not.
+    """
+    if not request.pictures:
+        yield from text_to_image.run(request.alone(request.from_picture.picture), cache, stop)
+        return
+    request = with_seed(request)  # one for all
+    started = time.perf_counter()
+    yield from cache.warm(request.model, stop)
+    with cache.lease(request.model) as model:
+        entry, home = model.entry, model.home
+    ids = request.all_pictures()
+    length = (request.steps or entry.defaults.steps) * request.batch_count
+    facts: dict[str, Any] = {"device": cache.device, "loras": []}
+    notes: list[dict[str, Any]] = []
+    outcomes: list[dict[str, Any]] = []
+    failed: list[UserError] = []
+    for number, id in enumerate(ids, start=1):
+        part, done = (number, len(ids)), (number - 1) * length
+        yield Progress(done, len(ids) * length, part=part)
+        outcome: dict[str, Any] = {"picture": id, "pictures": 0}
+        try:
+            own = change_of(request, id, lambda id: open_input(home, id).size, entry)
+            for event in text_to_image.run(own, cache, stop):
+                if isinstance(event, Picture):
+                    outcome["pictures"] += 1
+                    yield event
+                elif isinstance(event, Result):
+                    facts |= {name: event.data[name] for name in facts if name in event.data}
+                    notes += event.data.get("notes", ())
+                else:  # second-order samplers take two evaluations a step
+                    share = event.step / max(event.total, 1) if event.note is None else 0
+                    step = done + int(length * share)
+                    yield Progress(step, len(ids) * length, event.preview, event.note, part)
+        except UserError as error:
+            failed.append(error)
+            outcome["error"] = str(error)
+            said = Message(
+                "Picture {number} could not be changed: {reason}",
+                number=number,
+                reason=error.message,
+            )
+            notes.append(said.to_json())
+        outcomes.append(outcome)
+    if len(failed) == len(ids):
+        raise failed[0]
+    unique = {str(note): note for note in notes}
+    yield Result(
+        {
+            "seconds": round(time.perf_counter() - started, 3),
+            "pictures": sum(outcome["pictures"] for outcome in outcomes),
+            **facts,
+            "notes": [*unique.values()],
+            "changed": outcomes,
+        }
+    )

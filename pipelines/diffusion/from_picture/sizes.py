@@ -1,0 +1,57 @@
+"""Sizes of results that follow a picture's proportions. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pipelines.diffusion.requests import (
+    LARGEST_SIDE,
+    LEAST_SIDE,
+    SIZE_STEP,
+    ChangePicturesRequest,
+    ChangeRequest,
+)
+from pipelines.diffusion.samplers import UNET_FAMILIES
+from pipelines.models.catalog import ModelEntry
+
+PATCHES = 32  # pixels: multiples of it suit every family's patches
+
+
+def size_like(picture: tuple[int, int], native: float, step: int = SIZE_STEP) -> tuple[int, int]:
+    """Width and height for a result of a picture's proportions, as far as the bounds let it.
+
+    Args:
+        picture: width and height, whatever they are.
+        native: side of the squares that the base model was trained on; the result has their area.
+        step: both are multiples of it.
+    """
+    scale = max(native / (picture[0] * picture[1]) ** 0.5, LEAST_SIDE / min(picture))
+    width, height = (
+        min(LARGEST_SIDE, max(LEAST_SIDE, round(side * scale / step) * step)) for side in picture
+    )
+    return width, height
+
+
+def size_step(family: str) -> int:
+    """Pixels of which the sides of what a family's models paint are multiples, to be sure."""
+    return SIZE_STEP if family in UNET_FAMILIES else PATCHES
+
+
+def change_of(
+    request: ChangePicturesRequest,
+    picture: str,
+    size_of: Callable[[str], tuple[int, int]],
+    entry: ModelEntry,
+) -> ChangeRequest:
+    """The request that changes one of several pictures and no other.
+
+    Args:
+        picture: its id.
+        size_of: width and height of a picture by its id; raises NotFound.
+        entry: the model that is to change it.
+    """
+    if not (request.pictures and request.own_sizes):
+        return request.alone(picture)
+    native = entry.native_size
+    side = ((request.width or native) * (request.height or native)) ** 0.5
+    return request.alone(picture, size_like(size_of(picture), side, size_step(entry.family)))
