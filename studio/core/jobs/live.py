@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 LIMIT_SECONDS = 2.0  # a picture that takes longer does not follow a hand
 WAIT_SECONDS = 2.0  # for a turn, before the answer is to ask again
+AT_ONCE = 1  # of all owners: they share the device with the jobs
 MAX_WAITING = 16  # wishes of all owners; each has a thread
 REMEMBERED = 500  # kinds of pictures that have been painted once
 LEFT_OUT = ("batch_count", "batch_size", "hires", "detail_fix")
@@ -75,7 +76,9 @@ class LivePainting:
     def __init__(self, studio: Studio) -> None:
         self._submissions, self._jobs, self._cache = studio.submissions, studio.jobs, studio.cache
         self.limit = LIMIT_SECONDS
-        self._turns = FairSlots(1, asked=None, busy="Others are painting. Ask again in a moment.")
+        self._turns = FairSlots(
+            AT_ONCE, asked=None, busy="Others are painting. Ask again in a moment."
+        )
         self._waiting: dict[str, threading.Event] = {}  # owner → stop flag of the newest wish
         self._lock = threading.Lock()
         self._seen: dict[tuple, None] = {}  # what has been painted, the oldest first

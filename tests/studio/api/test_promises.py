@@ -9,6 +9,7 @@ from pipelines.clustering.data.tables import MAX_BYTES as TABLE_BYTES
 from studio.api import access, connections, visitor_limits
 from studio.core import upload_ledger
 from studio.core.accounts import rate_limits, sessions
+from studio.core.jobs import live
 from studio.core.settings import Settings
 from studio.features.chat.answers import slots
 from studio.features.clustering.results import animations
@@ -92,6 +93,10 @@ def _limits() -> dict[str, list[str]]:
         "Answers of chat at once": [
             f"{slots.MAX_OF_GUEST} a guest, {slots.MAX_OF_OWNER} others",
             f"{slots.MAX_ANSWERS}",
+        ],
+        "Live pictures": [
+            "the newest wish waits",
+            f"{live.AT_ONCE} at a time, after all jobs; {live.MAX_WAITING} wishes wait",
         ],
         "Maps, animations, looks inside": [
             f"{conditions.EACH_ASKED}, {animations.EACH_WAITS} and {inspect.EACH_ASKED} asked for "
