@@ -33,6 +33,7 @@ from pipelines.core.messages import Message
 from studio.core.accounts.accounts import NotLoggedIn
 from studio.core.home import DiskFull
 from studio.core.replies import MethodNotAllowed, TooLarge
+from studio.features.openai_api.schemas import Error, ErrorEnvelope
 from studio.i18n import language_of_request, translate
 
 INVALID, SERVER, LIMIT = "invalid_request_error", "server_error", "rate_limit_error"
@@ -75,13 +76,9 @@ class Problem:
 
     def body(self, language: str = "en") -> str:
         """The envelope as JSON, its sentence in ``language``."""
-        error = {
-            "message": translate(self.message, language),
-            "type": self.type,
-            "param": self.param,
-            "code": self.code,
-        }
-        return json.dumps({"error": error})
+        message = translate(self.message, language)
+        error = Error(message=message, type=self.type, param=self.param, code=self.code)
+        return json.dumps(ErrorEnvelope(error=error).model_dump())
 
     def response(self, language: str = "en") -> Response:
         return Response(

@@ -20,6 +20,7 @@ from studio.core.jobs.record import DONE, Job
 from studio.features.openai_api.bodies import Options, drop_nulls, rename_fields, validate_body
 from studio.features.openai_api.errors import Invalid
 from studio.features.openai_api.running import Gone
+from studio.features.openai_api.schemas import Image, Images
 
 if TYPE_CHECKING:
     from studio.core.accounts.accounts import Owner
@@ -162,15 +163,9 @@ async def _wait_for_disconnect(receive: Receive) -> None:
 def _answer(studio: Studio, job: Job) -> str:
     pictures = studio.gallery.of_job(job.owner, job.id)
     data = [
-        {
-            "b64_json": base64.b64encode(
-                studio.gallery.path(job.owner, picture.id).read_bytes()
-            ).decode(),
-            "seed": picture.request["seed"],
-        }
+        Image(b64_json=base64.b64encode(path.read_bytes()).decode(), seed=picture.request["seed"])
         for picture in pictures
+        for path in [studio.gallery.path(job.owner, picture.id)]
     ]
     size = f"{pictures[0].width}x{pictures[0].height}"
-    return json.dumps(
-        {"created": int(time.time()), "data": data, "output_format": "png", "size": size}
-    )
+    return json.dumps(Images(created=int(time.time()), data=data, size=size).model_dump())

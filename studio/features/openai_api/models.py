@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipelines.chat.entries import ChatEntry
 from pipelines.core.errors import NotFound
 from pipelines.core.matching import find_name
 from pipelines.models.catalog import ModelEntry
+from studio.features.openai_api.schemas import ChatModel, Model
 
 if TYPE_CHECKING:
     from studio.core.accounts.accounts import Owner
     from studio.core.services import Studio
 
 
-def list_models(studio: Studio, owner: Owner) -> dict[str, dict[str, Any]]:
-    """Name → model as OpenAI describes one, chat models first.
-
-    ``kind`` (``chat`` or ``image``), ``title`` and ``context_length`` are Atelier's own.
-    """
-    found = {
-        entry.name: _model(entry, "chat") | {"context_length": entry.context_length}
+def list_models(studio: Studio, owner: Owner) -> dict[str, Model]:
+    """Name → model as OpenAI describes one, chat models first."""
+    found: dict[str, Model] = {
+        entry.name: ChatModel(id=entry.name, title=entry.title, context_length=entry.context_length)
         for entry in _chat_models(studio, owner)
     }
     for entry in _image_models(studio, owner):
-        found.setdefault(entry.name, _model(entry, "image"))
+        found.setdefault(entry.name, Model(id=entry.name, kind="image", title=entry.title))
     return found
 
 
-def one(studio: Studio, owner: Owner, name: str) -> dict[str, Any]:
+def one(studio: Studio, owner: Owner, name: str) -> Model:
     """Raises NotFound when the owner has no model of that name here."""
     found = list_models(studio, owner)
     known = find_name(name, found)
@@ -61,14 +59,3 @@ def _image_models(studio: Studio, owner: Owner) -> list[ModelEntry]:
         if entry.refused is None and studio.paintings.is_here(entry)
     ]
     return [*everybodys, *studio.loras.models(owner.id)]
-
-
-def _model(entry: ChatEntry | ModelEntry, kind: str) -> dict[str, Any]:
-    return {
-        "id": entry.name,
-        "object": "model",
-        "created": 0,  # nobody has noted when the models were made
-        "owned_by": "atelier",
-        "kind": kind,
-        "title": entry.title,
-    }

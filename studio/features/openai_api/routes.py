@@ -20,6 +20,7 @@ from studio.features.openai_api import bodies, images, models
 from studio.features.openai_api.answering import Answering
 from studio.features.openai_api.errors import Invalid, Route
 from studio.features.openai_api.running import Gone
+from studio.features.openai_api.schemas import ModelList
 from studio.features.openai_api.wire import ChatFormat, CompletionFormat
 
 OPENAI = "/v1"
@@ -37,12 +38,13 @@ def health() -> dict[str, str]:
 @router.api_route(f"{OPENAI}/models/", methods=["GET", "HEAD"])
 def list_models(studio: CurrentStudio, owner: CurrentOwner) -> dict[str, Any]:
     """The models that are here, and one's own."""
-    return {"object": "list", "data": list(models.list_models(studio, owner).values())}
+    found = models.list_models(studio, owner)
+    return ModelList(data=list(found.values())).model_dump()
 
 
 @router.api_route(f"{OPENAI}/models/{{name:path}}", methods=["GET", "HEAD"])
 def one(name: str, studio: CurrentStudio, owner: CurrentOwner) -> dict[str, Any]:
-    return models.one(studio, owner, name.rstrip("/"))
+    return models.one(studio, owner, name.rstrip("/")).model_dump()
 
 
 async def key_of(request: Request) -> ApiKey | None:

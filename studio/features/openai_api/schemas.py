@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SkipValidation
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, SkipValidation
 
 # What another server has sent may hold half a character of UTF-16, which pydantic's texts may not.
 Text = Annotated[str, SkipValidation]
@@ -161,3 +161,67 @@ class Completion(Answer):
 
     object: Literal["text_completion"] = "text_completion"
     choices: list[CompletionChoice]
+
+
+class Model(Schema):
+    """A model that may be asked for; ``kind`` and ``title`` are Atelier's own.
+
+    Attributes:
+        created: 0: nobody has noted when the models were made.
+    """
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = 0
+    owned_by: str = "atelier"
+    kind: Literal["chat", "image"]
+    title: str
+
+
+class ChatModel(Model):
+    """A model that chats.
+
+    Attributes:
+        context_length: Atelier's own: tokens of one conversation, answer included.
+    """
+
+    kind: Literal["chat"] = "chat"
+    context_length: int
+
+
+class ModelList(Schema):
+    """The models that may be asked for."""
+
+    object: Literal["list"] = "list"
+    data: list[SerializeAsAny[Model]]
+
+
+class Image(Schema):
+    """A picture as PNG in base64, and the seed that repeats it, which is Atelier's own."""
+
+    b64_json: str
+    seed: int
+
+
+class Images(Schema):
+    """The pictures of one request; ``size`` is WIDTHxHEIGHT in pixels."""
+
+    created: int
+    data: list[Image]
+    output_format: Literal["png"] = "png"
+    size: str
+
+
+class Error(Schema):
+    """What is wrong; ``code`` is what programs branch on, ``param`` the field it is about."""
+
+    message: Text
+    type: str
+    param: Text | None
+    code: str | None
+
+
+class ErrorEnvelope(Schema):
+    """The body of an error."""
+
+    error: Error

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from pipelines.chat.events import TokenOdds, Words
-from studio.features.openai_api import bodies
+from studio.features.openai_api import bodies, schemas
+from studio.features.openai_api.errors import Invalid, problem
 from studio.features.openai_api.running import Answer
 from studio.features.openai_api.wire import ChatFormat, CompletionFormat, Format
 
@@ -123,4 +124,23 @@ def test_a_whole_completion_counts_the_prompt_once():
         '{"index": 1, "text": "b", "logprobs": null, "finish_reason": "stop"}], '
         '"usage": {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13, '
         '"prompt_tokens_details": {"cached_tokens": 4}}}'
+    )
+
+
+def test_models_are_listed_with_what_is_known_of_their_kind():
+    chatting = schemas.ChatModel(id="m", title="M", context_length=4096)
+    painting = schemas.Model(id="p", kind="image", title="P")
+    assert json.dumps(schemas.ModelList(data=[chatting, painting]).model_dump()) == (
+        '{"object": "list", "data": [{"id": "m", "object": "model", "created": 0, '
+        '"owned_by": "atelier", "kind": "chat", "title": "M", "context_length": 4096}, '
+        '{"id": "p", "object": "model", "created": 0, "owned_by": "atelier", "kind": "image", '
+        '"title": "P"}]}'
+    )
+
+
+def test_an_error_says_all_four_things_be_they_null():
+    found = problem(Invalid("There is no {field}.", field=f"é{HALF}", param=HALF))
+    assert found.body() == (
+        '{"error": {"message": "There is no \\u00e9?.", "type": "invalid_request_error", '
+        '"param": "\\ud83d", "code": null}}'
     )
