@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from diffusers import AutoPipelineForText2Image, DiffusionPipeline
@@ -29,8 +29,6 @@ from pipelines.diffusion.openvino.unet import OpenVINOUNet, worth_it
 from pipelines.diffusion.single_file import CONFIGS, from_file
 from pipelines.models.catalog import ModelEntry
 from pipelines.models.downloads import fetch, variant_of
-
-PipelineT = TypeVar("PipelineT", bound=DiffusionPipeline)
 
 _log = logging.getLogger(__name__)
 # What diffusers, transformers and safetensors raise where names, shapes or settings do not fit.

@@ -18,10 +18,9 @@ from pipelines.diffusion.from_picture.requests import FromPicture
 from pipelines.diffusion.hires.requests import Hires
 from pipelines.diffusion.lora.use import MAX_LORAS, LoraUse, library_uses
 from pipelines.diffusion.seeds import MAX_SEED, Variation
+from pipelines.diffusion.sides import side
 
 MAX_PROMPT = 10_000
-SIZE_STEP = 8  # pixels, as are the bounds of both sides
-LEAST_SIDE, LARGEST_SIDE = 64, 2048
 MAX_PIXELS = 200_000_000  # of all results of a request that paints many
 MAX_PICTURES, MAX_CHANGED = 100, 200
 """Pictures that are changed in the same way, and what comes of them all."""
@@ -148,23 +147,11 @@ class TextToImageRequest(Request):
     ] = None
     width: Annotated[
         int | None,
-        Field(
-            ge=LEAST_SIDE,
-            le=LARGEST_SIDE,
-            multiple_of=SIZE_STEP,
-            title="Width",
-            description="In pixels. Empty: the size the model was trained at.",
-        ),
+        side("Width", "In pixels. Empty: the size the model was trained at."),
     ] = None
     height: Annotated[
         int | None,
-        Field(
-            ge=LEAST_SIDE,
-            le=LARGEST_SIDE,
-            multiple_of=SIZE_STEP,
-            title="Height",
-            description="In pixels. Empty: the size the model was trained at.",
-        ),
+        side("Height", "In pixels. Empty: the size the model was trained at."),
     ] = None
     seed: Annotated[
         int,

@@ -13,9 +13,10 @@ from pydantic import BaseModel
 from pipelines.core.errors import BadRequest, validate
 from pipelines.diffusion.from_picture.editing import resolve_picture
 from pipelines.diffusion.hires.requests import Hires
-from pipelines.diffusion.requests import LARGEST_SIDE, TextToImageRequest
+from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.samplers import UNET_FAMILIES, Sampler, Samplers, check_fit
 from pipelines.diffusion.seeds import MAX_SEED, RANDOM, Variation
+from pipelines.diffusion.sides import LARGEST_SIDE
 from pipelines.diffusion.styles import get_style
 from pipelines.models.catalog import ModelEntry
 

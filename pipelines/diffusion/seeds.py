@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipelines.core.errors import BadRequest
+from pipelines.diffusion.sides import side
 
 MAX_SEED = 2**32 - 1
 RANDOM = -1
@@ -45,24 +46,15 @@ class Variation(BaseModel):
     ] = 0.0
     width: Annotated[
         int | None,
-        Field(
-            ge=64,
-            le=2048,
-            multiple_of=8,
-            title="Resize seed from width",
-            description="The seed is drawn for a picture of this size, and its middle is kept: a "
+        side(
+            "Resize seed from width",
+            "The seed is drawn for a picture of this size, and its middle is kept: a "
             "similar picture at another size. Empty: the picture's own.",
         ),
     ] = None
     height: Annotated[
         int | None,
-        Field(
-            ge=64,
-            le=2048,
-            multiple_of=8,
-            title="Resize seed from height",
-            description="The same, of the other side. Empty: the picture's own.",
-        ),
+        side("Resize seed from height", "The same, of the other side. Empty: the picture's own."),
     ] = None
 
     @model_validator(mode="after")

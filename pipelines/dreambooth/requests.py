@@ -13,7 +13,8 @@ from pydantic import Field, StringConstraints, model_validator
 from pipelines.core.engines import Request, Use
 from pipelines.core.errors import BadRequest
 from pipelines.diffusion.lora.use import MAX_WEIGHT, LoraUse, library_uses
-from pipelines.diffusion.requests import MAX_SEED, SIZE_STEP, TextToImageRequest
+from pipelines.diffusion.requests import MAX_SEED, TextToImageRequest
+from pipelines.diffusion.sides import side
 
 MAX_SAMPLE_PROMPTS = 8
 MAX_VECTORS = 8
@@ -182,12 +183,8 @@ class TrainingRequest(Request):
     # The photos
     resolution: Annotated[
         int | None,
-        Field(
-            ge=64,
-            le=2048,
-            multiple_of=SIZE_STEP,
-            title="Resolution",
-            description="Side of the photos in pixels. Empty: the size the model was trained at.",
+        side(
+            "Resolution", "Side of the photos in pixels. Empty: the size the model was trained at."
         ),
     ] = None
     buckets: Annotated[

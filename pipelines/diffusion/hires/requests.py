@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipelines.diffusion.sides import side
 from pipelines.upscaling.catalog import LANCZOS
 
 LATENT_MODES = {
@@ -40,22 +41,14 @@ class Hires(BaseModel):
     ] = 2.0
     width: Annotated[
         int | None,
-        Field(
-            ge=64,
-            le=2048,
-            multiple_of=8,
-            title="Second width",
-            description="In pixels, instead of the scale. Empty: by the height, or the scale.",
+        side(
+            "Second width", "In pixels, instead of the scale. Empty: by the height, or the scale."
         ),
     ] = None
     height: Annotated[
         int | None,
-        Field(
-            ge=64,
-            le=2048,
-            multiple_of=8,
-            title="Second height",
-            description="In pixels, instead of the scale. Empty: by the width, or the scale.",
+        side(
+            "Second height", "In pixels, instead of the scale. Empty: by the width, or the scale."
         ),
     ] = None
     upscaler: Annotated[

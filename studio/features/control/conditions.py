@@ -11,13 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field
-
 from pipelines.core.errors import NotFound, Refused, validate
 from pipelines.core.events import Progress
 from pipelines.diffusion.control.conditions import condition_map
 from pipelines.diffusion.control.requests import ConditionRequest
-from pipelines.diffusion.requests import SIZE_STEP
+from pipelines.diffusion.sides import side
 from pipelines.preprocessors import registry, weights
 from studio.core.jobs.slots import FairSlots
 
@@ -40,11 +38,11 @@ class MapRequest(ConditionRequest):
 
     width: Annotated[
         int,
-        Field(ge=64, le=2048, multiple_of=SIZE_STEP, title="Width", description="In pixels."),
+        side("Width", "In pixels."),
     ] = 512
     height: Annotated[
         int,
-        Field(ge=64, le=2048, multiple_of=SIZE_STEP, title="Height", description="In pixels."),
+        side("Height", "In pixels."),
     ] = 512
 
     @property

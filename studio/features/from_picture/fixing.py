@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from pipelines.diffusion.requests import LARGEST_SIDE, LEAST_SIDE, SIZE_STEP, TextToImageRequest
+from pipelines.diffusion.requests import TextToImageRequest
+from pipelines.diffusion.sides import LARGEST_SIDE, LEAST_SIDE, SIZE_STEP
 from studio.core.exchange import PICTURE, Target
 
 if TYPE_CHECKING:

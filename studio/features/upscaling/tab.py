@@ -10,8 +10,9 @@ import gradio as gr
 
 from pipelines.core.errors import BadRequest, UserError
 from pipelines.diffusion.hires.requests import Hires
-from pipelines.diffusion.requests import SIZE_STEP, ChangeRequest
+from pipelines.diffusion.requests import ChangeRequest
 from pipelines.diffusion.samplers import UNET_FAMILIES
+from pipelines.diffusion.sides import SIZE_STEP
 from pipelines.upscaling.catalog import LANCZOS
 from pipelines.upscaling.requests import UpscaleRequest
 from studio.core.exchange import PICTURE, Exchange, Taker, Target
