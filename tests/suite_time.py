@@ -23,6 +23,7 @@ from pathlib import Path
 import pytest
 
 DEAREST = 40
+SELDOM = 0.25  # seconds between two looks for the sum alone: a look takes a millisecond, or two
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -56,7 +57,8 @@ class Costs:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.last = self.total = 0.0
+        self.seldom = SELDOM if config.getoption("cpu_total") else 0.0
+        self.last = self.total = self.looked = 0.0
         self.fixtures: list[tuple[str, float]] = []
         self.by_test: dict[str, float] = defaultdict(float)
         self.by_fixture: dict[str, list[float]] = defaultdict(list)
@@ -69,7 +71,7 @@ class Costs:
         A browser that is killed takes what its own processes have counted with it, so the sum of
         these is right where the last number would not be.
         """
-        now = cpu_seconds()
+        self.looked, now = time.monotonic(), cpu_seconds()
         taken, self.last = max(0.0, now - self.last), now
         self.total += taken
         return taken
@@ -100,14 +102,16 @@ class Costs:
         return result
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(self, item: pytest.Item) -> Iterator[None]:
+    def pytest_runtest_makereport(self, item: pytest.Item, call) -> Iterator[None]:
         report = yield
+        if call.when != "teardown" or time.monotonic() - self.looked < self.seldom:
+            return report
         report.cpu_seconds = self.since_last()
         report.cpu_fixtures, self.fixtures = self.fixtures, []
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if not hasattr(report, "cpu_seconds"):  # of a worker that has crashed
+        if not hasattr(report, "cpu_seconds"):  # the test is not over, or its worker has crashed
             return
         self.by_test[report.nodeid] += report.cpu_seconds
         for name, seconds in report.cpu_fixtures:
