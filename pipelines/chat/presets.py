@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from pipelines.chat.requests import Sampling
+from pipelines.core.files import read_yaml
 from pipelines.core.paths import PRESETS
 
 
@@ -31,5 +31,5 @@ class SamplingPreset(BaseModel):
 @cache
 def sampling_presets(path: Path = PRESETS / "sampling.yaml") -> tuple[SamplingPreset, ...]:
     """All presets, in the order of the file."""
-    listed = yaml.safe_load(path.read_text(encoding="utf-8"))
+    listed = read_yaml(path)
     return TypeAdapter(tuple[SamplingPreset, ...]).validate_python(listed)

@@ -9,7 +9,7 @@ import secrets
 import shutil
 import tempfile
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from pipelines.core.messages import Message
 
@@ -91,6 +91,14 @@ def decode_text(data: bytes) -> str | None:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         return None
+
+
+def read_yaml(path: Path) -> Any:
+    """What a YAML file of Atelier's own holds, by libyaml where it is there: ten times as fast."""
+    import yaml
+
+    with path.open(encoding="utf-8") as file:
+        return yaml.load(file, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def temporary_root() -> Path:

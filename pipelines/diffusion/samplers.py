@@ -16,9 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from pipelines.core.errors import BadRequest, NotFound
+from pipelines.core.files import read_yaml
 from pipelines.core.matching import closest, find_name, same_name
 from pipelines.core.messages import Message
 from pipelines.diffusion import user_samplers
@@ -109,7 +108,7 @@ class Samplers:
     """
 
     def __init__(self, home: Path | None = None, presets: Path = PRESETS) -> None:
-        listed = yaml.safe_load(presets.read_text(encoding="utf-8"))
+        listed = read_yaml(presets)
         self.schedules = {entry["name"]: Schedule(**entry) for entry in listed["schedules"]}
         self._samplers = {entry["name"]: _from_preset(entry) for entry in listed["samplers"]}
         self.broken: list[BrokenSampler] = []

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import yaml
-
 from pipelines.core.errors import NotFound
+from pipelines.core.files import read_yaml
 from pipelines.core.matching import closest, find_name
 
 PRESETS = Path(__file__).parents[2] / "presets" / "styles.yaml"
@@ -43,7 +42,7 @@ class Style:
 @cache
 def styles(presets: Path = PRESETS) -> Mapping[str, Style]:
     """All styles by name, in the order of the file."""
-    listed = yaml.safe_load(presets.read_text(encoding="utf-8"))
+    listed = read_yaml(presets)
     return {entry["name"]: Style(**entry) for entry in listed}
 
 

@@ -6,10 +6,10 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from pipelines.core.errors import NotFound, UserError, validate
+from pipelines.core.files import read_yaml
 from pipelines.core.matching import find_name
 from pipelines.core.paths import PRESETS
 from pipelines.dreambooth.requests import Method, TrainingRequest
@@ -120,7 +120,7 @@ def settings_for(
 
 @cache
 def _read(path: Path) -> tuple[Preset, ...]:
-    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    data = read_yaml(path)
     found = []
     for number, fields in enumerate(data if isinstance(data, list) else [], start=1):
         name = fields.get("name", number) if isinstance(fields, dict) else number

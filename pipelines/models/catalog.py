@@ -12,11 +12,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, TypeVar
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from pipelines.core.errors import NotFound, Refused, UserError, validate
-from pipelines.core.files import readable_name, refused_name
+from pipelines.core.files import read_yaml, readable_name, refused_name
 from pipelines.core.matching import closest, find_name, same_name
 from pipelines.core.messages import Message
 from pipelines.core.paths import PRESETS, SINGLE_FILE_CONFIGS
@@ -246,7 +245,7 @@ def read_entries(path: Path, kind: type[EntryT]) -> tuple[EntryT, ...]:
     Raises:
         UserError: names the entry and what is wrong with it.
     """
-    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    data = read_yaml(path)
     if not isinstance(data, list):
         raise UserError("{file} must be a list of models.", file=path.name)
     entries = []

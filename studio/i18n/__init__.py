@@ -13,9 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
-import yaml
-
 from pipelines.core.errors import UNFORESEEN
+from pipelines.core.files import read_yaml
 from pipelines.core.messages import Message
 
 FOLDER = Path(__file__).parent
@@ -73,7 +72,7 @@ def texts(language: str) -> dict[str, str]:
     table: dict[str, str] = {}
     for folder in (*brought, FOLDER):  # a package changes none of the studio's own sentences
         for path in sorted(folder.glob(f"{language}*.yaml")):
-            table |= yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+            table |= read_yaml(path) or {}
     return table
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from pipelines.core.errors import NotFound
+from pipelines.core.files import read_yaml
 from pipelines.core.paths import ASSETS
 from pipelines.dreambooth.data.subjects import Subject
 
@@ -37,7 +36,7 @@ def examples(folder: Path = FOLDER) -> dict[str, Example]:
     """All sets by key."""
     found = {}
     for file in sorted(folder.glob("*/about.yaml")):
-        about = yaml.safe_load(file.read_text(encoding="utf-8"))
+        about = read_yaml(file)
         found[file.parent.name] = Example(
             key=file.parent.name,
             name=about["name"],
