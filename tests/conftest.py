@@ -6,6 +6,7 @@ import gc
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -46,8 +47,27 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if quick and collection_path == SWEEPS else None
 
 
-def pytest_collection_finish() -> None:
-    """What the imports have made stays: a search for garbage need not go through all of it."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """What the imports make stays: it need not be searched for garbage again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        freeze_what_stays()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    result = yield
+    if nextitem is not None and nextitem.path != item.path:
+        freeze_what_stays()
+    return result
+
+
+def freeze_what_stays() -> None:
+    """What is alive between two files is searched for garbage no more: it lives to the end."""
     gc.collect()
     gc.freeze()
 

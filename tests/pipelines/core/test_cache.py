@@ -331,7 +331,7 @@ def test_many_threads_with_many_models_keep_the_budget_and_the_leases():
             if sum(entry.bytes for entry in cache.list_loaded()) > 130:
                 over.append(name)
 
-    orders = ["abc" * 20, "cba" * 20, "bac" * 20, "acb" * 20]
+    orders = ["abc" * 8, "cba" * 8, "bac" * 8, "acb" * 8]
     threads = [threading.Thread(target=work, args=(order,)) for order in orders]
     for thread in threads:
         thread.start()

@@ -97,7 +97,7 @@ CASES = {
 
 
 # Each holds parts of several of the others, which are compiled, too.
-QUICK = ("one of two for half of the steps", "guess mode", "prompt first", "both")
+QUICK = ("one of two for half of the steps", "guess mode", "both")
 
 
 @pytest.mark.parametrize(
@@ -123,6 +123,7 @@ def test_steered_evaluations_predict_what_pytorch_predicts(
     assert max((a - b).abs().max() for a, b in zip(expected, plain, strict=True)) > 0.01
 
 
+@pytest.mark.deep
 def test_one_controlnet_may_follow_two_maps(small_unet, exact, nets, fast_nets):
     expected = _predictions(small_unet, [_control_unit(nets[0], seed) for seed in (5, 6)])
     ours = _predictions(exact, [_control_unit(fast_nets[0], seed) for seed in (5, 6)])
@@ -143,7 +144,13 @@ def test_a_controlnet_of_pytorch_beside_a_fast_unet_gives_what_pytorch_gives(
     torch.testing.assert_close(ours[0], expected[0], atol=1e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize("levels", [(0,), (0, 1, 1)], ids=["one map", "a map for the middle"])
+@pytest.mark.parametrize(
+    "levels",
+    [
+        pytest.param((0,), id="one map", marks=pytest.mark.deep),
+        pytest.param((0, 1, 1), id="a map for the middle"),
+    ],
+)
 def test_adapters_with_another_number_of_maps_give_what_pytorch_gives(
     levels, small_unet, exact, fast_nets, nets
 ):

@@ -17,6 +17,8 @@ from PIL import Image
 from pipelines.core.cache import ModelCache
 from pipelines.core.errors import validate
 from pipelines.core.paths import ROOT
+from pipelines.dreambooth.base import Base
+from pipelines.dreambooth.data import class_pictures
 from pipelines.dreambooth.data.subjects import Subject
 from pipelines.dreambooth.folder import TrainingFolder
 from pipelines.dreambooth.requests import TrainingRequest
@@ -34,6 +36,20 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _rough_pictures():
+    """What a trainer paints takes two steps: no test asks how fine it is."""
+    paint = Base.paint
+
+    def paint_roughly(self, *arguments, **settings):
+        return paint(self, *arguments, **{"steps": 2} | settings)
+
+    with pytest.MonkeyPatch.context() as patch:  # a test's own may be undone amid it
+        patch.setattr(Base, "paint", paint_roughly)
+        patch.setattr(class_pictures, "STEPS", 2)
+        yield
 
 
 def photo(seed: int, size: tuple[int, int] = (96, 80)) -> bytes:

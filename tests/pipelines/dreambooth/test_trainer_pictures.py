@@ -16,7 +16,7 @@ from tests.pipelines.dreambooth.training_steps import run, worst
 
 
 def test_a_stop_amid_class_pictures_keeps_those_that_are_painted(ask, trainer, monkeypatch):
-    request = ask(prior_preservation=True, class_pictures=10)
+    request = ask(prior_preservation=True, class_pictures=10, steps=1)
     made = trainer(request)
     painted = Base.paint
 

@@ -96,7 +96,7 @@ def test_colours_can_be_told_apart_in_every_place(place):
     means = []
     for colour in COLOURS:
         scene = Scene(place, (Thing("cube", colour),), distance=2.9)
-        picture = render(scene, 48, 48)
+        picture = render(scene, 32, 32)
         means.append(picture.image[picture.mask == 1].mean(0))
     means = np.array(means)
     gaps = np.linalg.norm(means[:, None] - means[None], axis=2) + 1e9 * np.eye(len(means))
