@@ -24,12 +24,12 @@ async def studio_of(request: Request) -> Studio:
     return request.app.state.studio
 
 
-async def sender_of(request: Request) -> Owner:
+async def current_owner(request: Request) -> Owner:
     """The owner who has sent the request."""
     return owner_of(request)
 
 
-async def language_wanted(request: Request) -> str:
+async def current_language(request: Request) -> str:
     """The language in which the sender reads sentences."""
     return language_of_request(request)
 
@@ -40,8 +40,8 @@ async def raw_body(request: Request) -> bytes:
 
 
 CurrentStudio = Annotated[Studio, Depends(studio_of)]
-CurrentOwner = Annotated[Owner, Depends(sender_of)]
-CurrentLanguage = Annotated[str, Depends(language_wanted)]
+CurrentOwner = Annotated[Owner, Depends(current_owner)]
+CurrentLanguage = Annotated[str, Depends(current_language)]
 # Of a list, and of the lists that go on where one has ended.
 Limit = Annotated[int, Query(ge=1, le=200)]
 Before = Annotated[str | None, Query(max_length=100)]

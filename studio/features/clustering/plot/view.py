@@ -26,7 +26,7 @@ class View:
     scaling: Scaling
 
 
-async def view_wanted(
+async def requested_view(
     dims: Annotated[int, Query(ge=2, le=3)] = 2,
     projection: Method = "pca",
     scaling: Scaling = "none",
@@ -35,12 +35,12 @@ async def view_wanted(
     return View(dims, projection, scaling)
 
 
-async def algorithm_wanted(
+async def requested_algorithm(
     algorithm: Annotated[str | None, Query(max_length=40)] = None,
 ) -> str | None:
     """Which algorithm of a comparison a request's query names; None: the first."""
     return algorithm
 
 
-CurrentView = Annotated[View, Depends(view_wanted)]
-CurrentAlgorithm = Annotated[str | None, Depends(algorithm_wanted)]
+CurrentView = Annotated[View, Depends(requested_view)]
+CurrentAlgorithm = Annotated[str | None, Depends(requested_algorithm)]

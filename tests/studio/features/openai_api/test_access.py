@@ -133,6 +133,13 @@ def test_requests_of_a_key_are_limited_by_the_minute(by_key, locked):
     assert ask(by_key(other)).choices
 
 
+def test_what_cannot_be_answered_counts_too(locked):
+    _, token = locked[0].keys.make(ADA, "wrong", requests_per_minute=1)
+    asked = {"content": b"no JSON", "headers": {"authorization": f"Bearer {token}"}}
+    answers = [httpx.post(f"{locked[1]}/v1/chat/completions", **asked) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [400, 429]
+
+
 def test_tokens_of_a_key_are_limited_by_the_minute(by_key, locked):
     _, token = locked[0].keys.make(ADA, "short", tokens_per_minute=5)
     client = by_key(token)

@@ -15,7 +15,7 @@ from pipelines.diffusion.hires.requests import LATENT_MODES
 from pipelines.diffusion.requests import ChangeRequest, TextToImageRequest
 from pipelines.upscaling.catalog import Upscalers
 from pipelines.upscaling.requests import UpscaleRequest
-from studio.api.dependencies import sender_of
+from studio.api.dependencies import current_owner
 from studio.core.accounts.accounts import LOCAL_OWNER
 from studio.features.upscaling import api
 from studio.features.upscaling.feature import check_upscaling
@@ -75,7 +75,7 @@ def test_programs_are_told_of_upscalers_and_the_host_why_files_are_of_no_use(stu
     app.state.studio = studio
     app.include_router(api.router)
     host = [True]
-    app.dependency_overrides[sender_of] = lambda: SimpleNamespace(is_host=host[0])
+    app.dependency_overrides[current_owner] = lambda: SimpleNamespace(is_host=host[0])
     client = TestClient(app)
     said = client.get("/upscalers").json()
     assert {each["name"]: each["network"] for each in said["upscalers"]} == {
