@@ -1,16 +1,25 @@
 """What files turn out to be that were meant to be weights, told by their first bytes.
 
 Downloads fail quietly: what lies on the disk is then the page that asks for a login, a server's
-answer, or the few lines that Git LFS keeps in the place of a large file.
+answer, or the few lines that Git LFS keeps in the place of a large file. And how long a zip's list
+of its files is, known before the list is read.
 """
 
 from __future__ import annotations
 
+import io
 import json
+import struct
+from typing import BinaryIO
 
 from pipelines.core.messages import Message
 
 START = 4096  # bytes that tell
+
+_END = b"PK\x05\x06"
+_END64 = b"PK\x06\x07"  # says where the record of a Zip64 is
+_RECORD64 = b"PK\x06\x06"
+_LONGEST_END = 65_557  # bytes: the record itself and the longest comment
 
 _LFS = b"version https://git-lfs.github.com/spec/"
 ARCHIVES = {
@@ -95,3 +104,31 @@ def _answer(start: bytes) -> str | None:
     words = (answer.get(key) for key in ("message", "error", "detail"))
     said = next((each for each in words if isinstance(each, str) and each.strip()), None)
     return None if said is None else "".join(c for c in said if c.isprintable())[:200]
+
+
+def directory_size(file: BinaryIO) -> tuple[int, int]:
+    """How many files a zip says that it holds, and the bytes of its list of them.
+
+    Python's ``zipfile`` reads the whole list into memory when it opens a file: a zip of a gigabyte
+    may hold nothing else.
+
+    Raises:
+        ValueError: it has no such list, or is cut off.
+    """
+    size = file.seek(0, io.SEEK_END)
+    file.seek(max(0, size - _LONGEST_END))
+    tail = file.read()
+    file.seek(0)
+    at = tail.rfind(_END)
+    if at < 0 or len(tail) - at < 22:
+        raise ValueError("no end of a central directory")
+    count, length = struct.unpack_from("<HL", tail, at + 10)
+    if at >= 20 and tail[at - 20 : at - 16] == _END64:  # programs write it for small zips too
+        (place,) = struct.unpack_from("<Q", tail, at - 12)
+        file.seek(min(place, size))
+        record = file.read(56)
+        file.seek(0)
+        if len(record) < 56 or record[:4] != _RECORD64:
+            raise ValueError("no record of a Zip64")
+        count, length = struct.unpack_from("<QQ", record, 32)
+    return count, length

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core.errors import BadRequest
+from pipelines.core.file_kinds import directory_size
 from pipelines.core.sizes import format_bytes
-from pipelines.core.zip_directory import directory_size
 from pipelines.diffusion.lora.header import is_pickle_name, looks_like_zip, pickle_refusal
 
 CONFIG = "adapter_config.json"

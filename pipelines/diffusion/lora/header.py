@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core.errors import BadRequest
-from pipelines.core.file_kinds import START, no_weights
+from pipelines.core.file_kinds import START, directory_size, no_weights
 from pipelines.core.sizes import format_bytes
-from pipelines.core.zip_directory import directory_size
 
 # A LoRA of all modules of SDXL has some 8,000 tensors in 1 MB; lists of tags have a few MB. The
 # format allows 100 MB, which would keep everybody waiting while one file is read.

@@ -22,8 +22,8 @@ import numpy as np
 from PIL import Image
 
 from pipelines.core.errors import BadRequest, UserError
+from pipelines.core.file_kinds import directory_size
 from pipelines.core.pictures.uploads import Limits, open_picture
-from pipelines.core.zip_directory import directory_size
 from pipelines.dreambooth.data.captions import Kind, kind_of
 
 MAX_PHOTOS = 200  # of one subject
