@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
+import sysconfig
 import tempfile
 import threading
 import time
@@ -30,6 +32,7 @@ from pipelines.clustering import wire
 from pipelines.core.files import temporary_root
 from pipelines.core.messages import Message
 from pipelines.core.processes import LineProcess
+from pipelines.core.sandbox import Files
 
 LOOK_SECONDS = 0.1
 MOST_IDLE = 2  # processes that wait for work
@@ -43,6 +46,12 @@ _BROKEN = tuple(
     if hasattr(signal, name)
     for sign, offset in ((-1, 0), (1, 128))
 )
+# Where numba keeps what it has compiled, of packages that these processes alone import.
+_COMPILED = [
+    *(Path(sysconfig.get_path("purelib"), name, "__pycache__") for name in ("umap", "pynndescent")),
+    Path(__file__).with_name("dbscan") / "__pycache__",
+    *(Path(each) for each in [os.environ.get("NUMBA_CACHE_DIR")] if each),
+]
 _Count = Annotated[int, Field(ge=0, le=2**53)]
 
 
@@ -116,10 +125,12 @@ class Died(Exception):
 class _Worker:
     """One process of one owner, its log, and what it says; ``folder`` has its first work."""
 
-    def __init__(self, owner: str, folder: Path) -> None:
+    def __init__(self, owner: str, folder: Path, files: Files) -> None:
         self.owner = owner
         self._log = tempfile.TemporaryFile(dir=temporary_root())  # noqa: SIM115  as long as the process
-        self._process = LineProcess("pipelines.clustering.worker", str(folder), log=self._log)
+        self._process = LineProcess(
+            "pipelines.clustering.worker", str(folder), log=self._log, files=files
+        )
 
     @property
     def alive(self) -> bool:
@@ -193,7 +204,12 @@ class WorkerPool:
 
     def __init__(self) -> None:
         self._idle: list[_Worker] = []
+        self._folders: set[Path] = set()
         self._lock = threading.Lock()
+
+    def allow(self, *folders: Path) -> None:
+        """Lets processes have what is in some folders, besides temporary files."""
+        self._folders.update(folders)
 
     @contextlib.contextmanager
     def lend(self, owner: str, command: Command, stop: threading.Event) -> Iterator[_Worker]:
@@ -233,7 +249,7 @@ class WorkerPool:
         while True:
             worker = self._idle_of(owner)
             fresh = worker is None
-            worker = worker or _Worker(owner, command.folder)
+            worker = worker or _Worker(owner, command.folder, self._files())
             try:
                 if worker.begin(command, stop):
                     return worker
@@ -243,6 +259,9 @@ class WorkerPool:
                 worker.end()
                 raise
             worker.end()
+
+    def _files(self) -> Files:
+        return Files((temporary_root(), *self._folders, *_COMPILED))
 
     def _idle_of(self, owner: str) -> _Worker | None:
         with self._lock:

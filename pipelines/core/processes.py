@@ -39,6 +39,7 @@ from pipelines.core.errors import (
 from pipelines.core.files import write_whole
 from pipelines.core.messages import Message
 from pipelines.core.paths import PRESETS, ROOT
+from pipelines.core.sandbox import Files, clean_environment, environment_without_secrets
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -86,7 +87,9 @@ class LineProcess:
         module: as for ``python -m``.
         arguments: of the command line.
         log: where its standard error goes; None: nowhere.
-        environment: variables that it has instead of this process'.
+        environment: its variables; None: what is needed to compute, and no key or token.
+        files: those that it may have; it may then start no program and connect to nothing, where
+            the system can refuse that. None: as this process.
         longest: bytes of a line; what is longer comes in parts.
         ahead: lines that may wait to be read.
     """
@@ -97,16 +100,18 @@ class LineProcess:
         *arguments: str,
         log: IO[bytes] | None = None,
         environment: Mapping[str, str] | None = None,
+        files: Files | None = None,
         longest: int = 100_000,
         ahead: int = 1000,
     ) -> None:
+        restricted = [] if files is None else ["pipelines.core.sandbox", files.to_json()]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
+            [sys.executable, "-m", *restricted, module, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL if log is None else log,
             cwd=ROOT,
-            env=environment,
+            env=clean_environment() if environment is None else environment,
             start_new_session=True,  # Ctrl+C is for the studio
         )
         self._longest, self._ending = longest, threading.Event()
@@ -356,6 +361,7 @@ def start(command: list[str], folder: WorkFolder) -> subprocess.Popen:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
+            env=environment_without_secrets(),
             # Ctrl-C at the studio's terminal asks the studio to stop, which asks the process.
             start_new_session=True,
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.core.sandbox import keep_private
 from pipelines.diffusion.lora.library import LoraLibrary
 from pipelines.models.catalog import Catalog
 from studio.core.accounts.accounts import Account, Accounts
@@ -69,6 +70,7 @@ class Studio:
         self.options, self.features = options, features
         self.unfinished = Unfinished(None, 0)
         self.home = prepare_home(options.home)
+        keep_private(self.home)
         with contextlib.ExitStack() as parts:  # closed in reverse order
             self._parts = parts
             parts.enter_context(HomeLock(self.home))

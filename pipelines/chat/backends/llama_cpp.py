@@ -38,6 +38,7 @@ from pipelines.core.files import temporary_root
 from pipelines.core.limits import available_cores
 from pipelines.core.messages import Message
 from pipelines.core.processes import LineProcess
+from pipelines.core.sandbox import clean_environment
 
 MAX_SOCKET_BYTES = 103  # of the path of a Unix socket; Linux allows 107, macOS 103
 START_SECONDS = 600.0  # a large file on a slow disk
@@ -292,7 +293,7 @@ class LlamaCpp:
         process = LineProcess(
             "pipelines.chat.backends.llama_worker",
             log=self._log,
-            environment={"GOMP_SPINCOUNT": SPINS} | os.environ,
+            environment={"GOMP_SPINCOUNT": SPINS} | clean_environment(),
         )
         process.write(json.dumps(self._settings(path)).encode() + b"\n")
         return process

@@ -25,6 +25,7 @@ from typing_extensions import TypedDict  # pydantic takes Python's own from 3.12
 from pipelines.core.errors import BadRequest, validate
 from pipelines.core.messages import Message
 from pipelines.core.processes import LineProcess, UnreadableAnswer, unreadable_answer
+from pipelines.core.sandbox import Files
 from studio.core.jobs.slots import FairSlots
 from studio.features.chat.checks import checked_sampling
 from studio.features.chat.conversations import MAX_LANES
@@ -392,7 +393,9 @@ def _read_elsewhere(owner: str, file: IO[bytes]) -> Iterator[Entry]:
         Busy: others' files are still being read.
     """
     with _SLOTS.take(owner, TURN_SECONDS):
-        process = LineProcess("studio.features.chat.files.reading", longest=MAX_LINE, ahead=100)
+        process = LineProcess(
+            "studio.features.chat.files.reading", files=Files(), longest=MAX_LINE, ahead=100
+        )
         try:
             for chunk in iter(lambda: file.read(_CHUNK), b""):
                 if not process.write(chunk):  # it has ended: by what it says, or does not

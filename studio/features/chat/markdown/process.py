@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 from pydantic import ConfigDict, TypeAdapter
 
 from pipelines.core.processes import LineProcess, UnreadableAnswer
+from pipelines.core.sandbox import Files
 from studio.core.jobs.slots import FairSlots
 from studio.features.chat.markdown.blocks import Block
 
@@ -106,7 +107,7 @@ class _Drawing:
         if process is None or not process.alive:
             self._end(owner)
             process = LineProcess(
-                "studio.features.chat.markdown.worker", longest=MAX_ANSWER, ahead=2
+                "studio.features.chat.markdown.worker", files=Files(), longest=MAX_ANSWER, ahead=2
             )
             self._processes[owner] = process
             self._answer(owner, _START_SECONDS)

@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.clustering.data.datasets import Dataset
 from pipelines.clustering.data.stored import FOLDER, Stored, load, path_of, save
+from pipelines.clustering.worker_pool import POOL
 from pipelines.core.errors import BadRequest, NotFound
 from pipelines.core.messages import Message
+from studio.core.cleaning import UPLOADS
 from studio.core.gallery.inputs import KEPT_SECONDS
 from studio.core.home import room_for, sweep
 from studio.core.jobs.slots import FairSlots
@@ -27,6 +29,7 @@ from studio.core.jobs.uses import used_by_jobs
 from studio.core.quota import Keeper, Quota
 from studio.features.clustering.data.making import Made, Maker
 from studio.features.clustering.data.sources import DrawnSource, Kind, Source, essence, source_of
+from studio.features.clustering.data.tables import FOLDER as TABLES
 from studio.features.clustering.data.tables import KnownTable, Tables, forget_halves
 
 if TYPE_CHECKING:
@@ -105,6 +108,8 @@ class ClusterData(Keeper):
         self._store, self._home, self._gallery, self._quota = store, home, gallery, quota
         self.tables = Tables(store, home, quota)
         forget_halves(home / FOLDER)
+        # Tables are read, and downloads written, in processes that see nothing else of the home.
+        POOL.allow(home / TABLES, home / UPLOADS)
         self._maker = Maker(self.tables, gallery, inputs, cache, self._of_gallery)
         self._lock = threading.Lock()  # a file and its row come and go together
         self._slots = FairSlots(AT_ONCE, each=AT_ONCE, asked=None, busy=_BUSY)
