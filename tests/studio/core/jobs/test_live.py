@@ -129,6 +129,23 @@ def test_while_a_job_runs_a_wish_waits_and_is_painted_after_it(desk):
     assert desk.ended(job).state == "done"
 
 
+def test_of_wishes_that_wait_for_a_job_the_older_is_given_up_and_not_told_to_ask_again(desk):
+    desk.draw.hold.clear()
+    desk.submit()
+    assert desk.draw.painting.wait(PATIENCE)
+    older = desk.wish(ANN, "a1")
+    wait_until(lambda: waiting(desk) == {"ann"})
+    first = desk.live._waiting["ann"]
+    newer = desk.wish(ANN, "a2")
+    wait_until(lambda: desk.live._waiting.get("ann") not in (None, first))
+    desk.brush.go.release(4)
+    desk.draw.hold.set()
+    with pytest.raises(Stopped):
+        older.result(PATIENCE)
+    assert newer.result(PATIENCE).image == "a2"
+    assert desk.brush.painted == ["ann: a2"]
+
+
 def test_a_job_that_takes_long_is_said_and_asked_about_again(desk, monkeypatch):
     monkeypatch.setattr(live, "WAIT_SECONDS", 0.0)
     desk.draw.hold.clear()
