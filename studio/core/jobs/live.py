@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipelines.core.errors import Busy, Stopped, UserError
+from pipelines.core.errors import Busy, NotFound, Stopped, UserError
 from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.messages import Message
 from pipelines.diffusion.requests import TextToImageRequest
@@ -128,9 +128,9 @@ class LivePainting:
     def _check(self, owner: Owner, kind: str, fields: Mapping[str, Any]) -> TextToImageRequest:
         """The request as it is painted: one picture, whose seeds are chosen."""
         defaults = {name: _default(name) for name in LEFT_OUT}
+        if not issubclass(self._submissions.engine(kind).request_class, TextToImageRequest):
+            raise NotFound("Jobs of the kind {kind} cannot be painted live.", kind=kind)
         request = self._submissions.check(owner, kind, {**fields, **defaults})
-        if not isinstance(request, TextToImageRequest):
-            raise TypeError(f"{kind} does not paint")
         seed = with_seed(request).seed
         changes: dict[str, Any] = {"seed": seed}
         if request.variation is not None and request.variation.seed == RANDOM:

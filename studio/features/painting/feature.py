@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from fastapi import APIRouter
+
 from pipelines.core.engines import Engine
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.samplers import samplers_in
@@ -12,6 +14,7 @@ from pipelines.grids.requests import CompareSamplersRequest, GridRequest
 from pipelines.grids.verdicts import JUDGE
 from studio.core.feature import Feature
 from studio.core.jobs.live import LivePainting
+from studio.features.painting import live_api, word_lists
 from studio.features.painting.checks import (
     Paintings,
     check_comparison,
@@ -20,7 +23,11 @@ from studio.features.painting.checks import (
 )
 from studio.features.painting.grid import GridTab
 from studio.features.painting.text_to_image import PaintTab
-from studio.features.painting.word_lists import WordLists, router
+from studio.features.painting.word_lists import WordLists
+
+router = APIRouter()
+router.include_router(word_lists.router)
+router.include_router(live_api.router)
 
 
 def labels() -> list[Mapping[str, str]]:

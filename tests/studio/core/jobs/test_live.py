@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
-from PIL import Image
 
-from pipelines.core.errors import BadRequest, NotFound, Refused, Stopped
+from pipelines.core.errors import Stopped
 from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.messages import Message
 from pipelines.diffusion.requests import TextToImageRequest
-from studio.app import open_studio
-from studio.core.accounts.accounts import LOCAL_OWNER, Owner
+from studio.core.accounts.accounts import Owner
 from studio.core.jobs import live
 from studio.core.jobs.live import LivePainting, Pace, TooSlow, Waits
 from tests.patience import PATIENCE, wait_until
 from tests.studio.core.jobs.test_jobs import Desk
-from tests.studio.live import options_for, settings
 
 KIND = "text_to_image"
 ANN, BEN = Owner("ann", "Ann", False), Owner("ben", "Ben", False)
@@ -28,6 +24,8 @@ ANN, BEN = Owner("ann", "Ann", False), Owner("ben", "Ben", False)
 
 class Brush:
     """An engine of four steps that waits before each until ``go`` is released once."""
+
+    request_class = TextToImageRequest
 
     def __init__(self) -> None:
         self.go, self.begun = threading.Semaphore(0), threading.Semaphore(0)
@@ -250,51 +248,3 @@ def test_a_picture_that_takes_too_long_is_given_up_with_a_sentence(desk):
     assert desk.brush.steps == 1
     with desk.jobs.lend_device(threading.Event(), PATIENCE) as is_free:
         assert is_free
-
-
-# --- with the tiny model --------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def studio(tmp_path_factory, twin_home):
-    studio = open_studio(options_for(tmp_path_factory.mktemp("live") / "home", twin_home))
-    studio.live.limit = float("inf")
-    studio.jobs.start()
-    yield studio
-    studio.close()
-
-
-def paint(studio, owner=LOCAL_OWNER, **changes):
-    return studio.live.paint(owner, KIND, settings(**changes), threading.Event())
-
-
-def test_nothing_is_kept_until_the_same_request_is_queued_which_paints_the_same_pixels(studio):
-    before = studio.jobs.list("local"), studio.gallery.search("local")
-    picture = paint(studio, prompt="a red mug", seed=-1, batch_count=3)
-    assert (studio.jobs.list("local"), studio.gallery.search("local")) == before
-    job = studio.submissions.submit(LOCAL_OWNER, KIND, picture.request)
-    wait_until(lambda: studio.jobs.get("local", job.id).ended)
-    (row,) = studio.gallery.of_job("local", job.id)
-    kept = studio.gallery.path("local", row.id)
-    with Image.open(kept) as opened:
-        assert opened.tobytes() == picture.image.tobytes()
-    assert row.request["seed"] == picture.request["seed"]
-
-
-def test_what_is_checked_of_a_job_is_checked_of_a_live_picture(studio):
-    with pytest.raises(BadRequest, match="Steps is 0; it must be at least 1"):
-        paint(studio, steps=0)
-    with pytest.raises(NotFound, match="nowhere"):
-        paint(studio, model="nowhere")
-    with pytest.raises(Refused, match="only the host may"):
-        paint(studio, ANN, model="sd15", width=512, height=512)
-
-
-def test_pictures_of_others_are_not_found(studio):
-    file = io.BytesIO()
-    Image.new("RGB", (64, 64), "red").save(file, "PNG")
-    brought = studio.inputs.bring(ANN.id, file.getvalue())
-    fields = settings(from_picture={"picture": brought.id})
-    assert studio.live.paint(ANN, "from_picture", fields, threading.Event()).image.size == (64, 64)
-    with pytest.raises(NotFound, match="no brought-in picture"):
-        studio.live.paint(BEN, "from_picture", fields, threading.Event())
