@@ -11,7 +11,8 @@ import inspect
 import queue
 import threading
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
@@ -19,10 +20,26 @@ from PIL import Image
 from pipelines.core.errors import BadRequest, Stopped
 from pipelines.core.pictures.inputs import open_input
 from pipelines.diffusion.denoise import Beginning
-from pipelines.diffusion.from_picture.late_scheduler import LateScheduler, patch_statistics
+from pipelines.diffusion.from_picture.late_scheduler import (
+    LateScheduler,
+    patch_statistics,
+    spread,
+)
 from pipelines.diffusion.from_picture.outpainting import resize_to
-from pipelines.diffusion.from_picture.repainting import DENSEST, count_steps, open_repainting
+from pipelines.diffusion.from_picture.repainting import (
+    DENSEST,
+    Repainting,
+    count_steps,
+    open_repainting,
+)
+from pipelines.diffusion.hires.second_pass import (
+    enlarged_latents,
+    enlarged_pictures,
+    second_pass,
+)
 from pipelines.diffusion.latents.coding import encode_picture
+from pipelines.diffusion.latents.noise import further_on
+from pipelines.diffusion.latents.pipeline_noise import vary_noise
 from pipelines.diffusion.latents.preview import LatentPreview, preview_for
 from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora.tags import without_tags
@@ -31,6 +48,10 @@ from pipelines.diffusion.samplers import make_scheduler, samplers_in
 from pipelines.diffusion.wording.grammar import plain
 from pipelines.diffusion.wording.template import Words
 
+if TYPE_CHECKING:
+    from pipelines.upscaling.networks import Network
+
+_Painted = tuple[Image.Image | None, torch.Tensor | None]
 _GUIDES_ABOVE = {"zimage": 0}  # by family; 1 for all others, as the tests of the twins find
 
 
@@ -39,6 +60,7 @@ def batch(
     settings: TextToImageRequest,
     seeds: list[int],
     words: Sequence[Words] | None = None,
+    upscaler: Network | None = None,
 ) -> Generator[tuple[int, int, Image.Image | None], None, list[Image.Image]]:
     """One batch by the model's own pipeline; closing the generator stops it within one step.
 
@@ -47,41 +69,125 @@ def batch(
 
     Args:
         words: each picture's own; None: those of the settings.
+        upscaler: between the passes of a request with ``hires``, where a network enlarges.
 
     Raises:
         BadRequest: the size does not fit the model's patches.
     """
     settings = resize_to(settings, model.home)
-    asked, repainting, beginning = settings.from_picture, None, None
-    steps = run = settings.steps
-    pictures: list[Image.Image] = []
-    if asked is not None and asked.edit:
-        repainting = open_repainting(asked, (settings.width, settings.height), model.home)
-        pictures = [repainting.base, *(open_input(model.home, id) for id in asked.references)]
-    elif asked is not None:
-        repainting = open_repainting(asked, (settings.width, settings.height), model.home)
-        steps, run = count_steps(asked, steps, DENSEST)
-        if run == 0:
-            return [repainting.whole] * len(seeds)
+    first = _open_first(model, settings)
+    if first.run:
         _check_size(model, settings)
-        latents, change = encode_picture(model, repainting.base), repainting.change(model.factor)
-        gradual = asked.gradual and asked.mask_blur > 0
-        beginning = Beginning(latents, steps - run, change, gradual)
-        settings = settings.model_copy(update={"steps": steps})
+    each = first.run
+    if settings.hires is not None:
+        second = second_pass(settings)
+        _check_size(model, second)
+        each += count_steps(settings.hires, second.steps, DENSEST)[1]
     images = []
     for done, seed in enumerate(seeds):
-        own = words[done]._asdict() if words else {}
-        own_settings = settings.model_copy(update=own)
-        painting = _one(model, own_settings, seed, beginning, pictures)
+        own: dict[str, Any] = words[done]._asdict() if words else {}
+        if settings.variation is not None:
+            own["variation"] = further_on(settings.variation, done)
+        painting = _picture(model, settings.model_copy(update=own), seed, first, upscaler)
         try:
             while True:
                 step, preview = next(painting)
-                yield done * run + min(step, run), len(seeds) * run, preview
+                yield done * each + step, len(seeds) * each, preview
         except StopIteration as end:
             images.append(end.value)
         finally:
             painting.close()
-    return images if repainting is None else [repainting.finish(image) for image in images]
+    return images
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _First:
+    """How the first pass of a request begins.
+
+    Attributes:
+        steps, run: of its schedule, and how many of them are run; 0: the picture stays as it is.
+        repainting: the picture that it changes; None: there is none.
+        beginning: what of that it begins with.
+        shown: the pictures that the model is shown with an instruction.
+    """
+
+    steps: int
+    run: int
+    repainting: Repainting | None = None
+    beginning: Beginning | None = None
+    shown: Sequence[Image.Image] = ()
+
+
+def _open_first(model: DiffusionModel, settings: TextToImageRequest) -> _First:
+    asked, steps = settings.from_picture, settings.steps
+    if asked is None:
+        return _First(steps, steps)
+    repainting = open_repainting(asked, (settings.width, settings.height), model.home)
+    if asked.edit:
+        references = [open_input(model.home, id) for id in asked.references]
+        return _First(steps, steps, repainting, shown=[repainting.base, *references])
+    steps, run = count_steps(asked, steps, DENSEST)
+    if run == 0:
+        return _First(steps, 0, repainting)
+    _check_size(model, settings)  # before it is encoded
+    latents, change = encode_picture(model, repainting.base), repainting.change(model.factor)
+    gradual = asked.gradual and asked.mask_blur > 0
+    return _First(steps, run, repainting, Beginning(latents, steps - run, change, gradual))
+
+
+def _picture(
+    model: DiffusionModel,
+    settings: TextToImageRequest,
+    seed: int,
+    first: _First,
+    upscaler: Network | None,
+) -> Generator[tuple[int, Image.Image | None], None, Image.Image]:
+    """One picture in one pass or two: yields the steps done and a preview, returns it."""
+    hires, image, latents = settings.hires, None, None
+    if first.run:
+        own = settings.model_copy(update={"steps": first.steps})
+        decodes = hires is None or not hires.is_latent
+        painting = _one(model, own, seed, first.beginning, first.shown, decodes)
+        image, latents = yield from _count_on(painting, 0, first.run)
+    if first.repainting is not None and not (first.run and image is None):
+        whole = first.repainting.whole
+        image = whole if image is None else first.repainting.finish(image)
+    if hires is None:
+        return image
+    second = second_pass(settings)
+    steps, run = count_steps(hires, second.steps, DENSEST)
+    if hires.is_latent:
+        if latents is None:
+            latents = encode_picture(model, first.repainting.base)
+        size = (second.height // model.factor, second.width // model.factor)
+        latents = enlarged_latents(latents, size, hires.upscaler)
+    else:
+        size = (second.width, second.height)
+        parts = enlarged_pictures(model, [image], size, hires, upscaler)
+        try:
+            while True:
+                next(parts)
+                yield first.run, None
+        except StopIteration as end:
+            latents = end.value
+    own = second.model_copy(update={"steps": steps})
+    painting = _one(model, own, seed, Beginning(latents, steps - run))
+    image, _ = yield from _count_on(painting, first.run, run)
+    return image
+
+
+def _count_on(
+    painting: Generator[tuple[int, Image.Image | None], None, _Painted], before: int, run: int
+) -> Generator[tuple[int, Image.Image | None], None, _Painted]:
+    """A pass whose steps are counted after those of another; ``run``: how many it has."""
+    try:
+        while True:
+            step, preview = next(painting)
+            yield before + min(step, run), preview
+    except StopIteration as end:
+        return end.value
+    finally:
+        painting.close()
 
 
 def takes_negative_prompt(model: DiffusionModel) -> bool:
@@ -102,13 +208,24 @@ def _one(
     seed: int,
     beginning: Beginning | None = None,
     pictures: Sequence[Image.Image] = (),
-) -> Generator[tuple[int, Image.Image | None], None, Image.Image]:
-    """One picture: yields the steps done and a preview, returns it."""
+    decodes: bool = True,
+) -> Generator[tuple[int, Image.Image | None], None, _Painted]:
+    """One pass: yields the steps done and a preview, returns the picture and its latents.
+
+    Args:
+        decodes: whether the picture is needed, and not its latents alone.
+    """
     pipe = _with_scheduler(model, settings, seed)
-    late = None
+    if settings.variation is not None:
+        vary_noise(pipe, seed, settings.variation, (settings.width, settings.height))
+    late = last = None
     if beginning is not None and (beginning.start or beginning.change is not None):
-        late = LateScheduler(pipe, beginning, settings.from_picture.masked_content)
+        asked = settings.from_picture  # of a second pass there is none
+        content = "original" if asked is None else asked.masked_content
+        late = LateScheduler(pipe, beginning, content)
     arguments = _arguments(model, pipe, settings, seed)
+    if not decodes:
+        arguments["output_type"] = "latent"
     if pictures:
         arguments["image"] = list(pictures) if model.entry.references > 1 else pictures[0]
     # Fitting decodes, at a size of its own: never beside the pipeline, which decodes too.
@@ -144,10 +261,12 @@ def _one(
         while True:
             kind, value = events.get()
             if kind == "done":
-                return value[0].convert("RGB")
+                image = value[0].convert("RGB") if decodes else None
+                return image, _spatial(pipe, last, settings)
             if kind == "error":
                 raise value
             index, latents = value
+            last = latents
             if late is not None:  # what comes of them, the rest of the picture around it
                 latents = late.denoised
             yield index, _preview(preview, pipe, latents, settings)
@@ -227,13 +346,19 @@ def _preview(
     preview: LatentPreview, pipe: Any, latents: Any, settings: TextToImageRequest
 ) -> Image.Image | None:
     """The latents as they are, still noisy: a callback is told no more."""
+    latents = _spatial(pipe, latents, settings)
+    return None if latents is None else preview(latents)
+
+
+def _spatial(
+    pipe: Any, latents: torch.Tensor | None, settings: TextToImageRequest
+) -> torch.Tensor | None:
+    """Latents of a pipeline's loop as (B, C, h, w), as :func:`encode_picture` gives them."""
     if latents is None:
         return None
     if latents.ndim == 3:
         latents = unpack(pipe, latents, settings)
-    if latents.ndim == 5:  # a video of one frame
-        latents = latents.squeeze(2)
-    return preview(latents)
+    return latents.squeeze(2) if latents.ndim == 5 else latents  # a video of one frame
 
 
 def unpack(pipe: Any, latents: torch.Tensor, settings: TextToImageRequest) -> torch.Tensor:
@@ -243,12 +368,11 @@ def unpack(pipe: Any, latents: torch.Tensor, settings: TextToImageRequest) -> to
         latents: (B, h/2 · w/2, 4C), patches row by row.
 
     Returns:
-        (B, C, h, w), or (B, C, 1, h, w) where the autoencoder is one of videos.
+        (B, C, h, w).
     """
+    patches = spread(pipe, latents, (settings.width, settings.height))
     if not hasattr(pipe, "_unpatchify_latents"):
-        return pipe._unpack_latents(latents, settings.height, settings.width, pipe.vae_scale_factor)
+        return patches
     # Flux 2 normalises the patches, by statistics that its autoencoder has kept.
-    rows = settings.height // (2 * pipe.vae_scale_factor)
-    patches = latents.unflatten(1, (rows, -1)).movedim(-1, 1)  # (B, 4C, h/2, w/2)
     mean, deviation = patch_statistics(pipe, patches)
     return pipe._unpatchify_latents(patches * deviation + mean)

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from pipelines.core.errors import BadRequest, validate
 from pipelines.diffusion.from_picture.editing import resolve_picture
+from pipelines.diffusion.from_picture.sizes import size_step
 from pipelines.diffusion.hires.requests import Hires
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.samplers import UNET_FAMILIES, Sampler, Samplers, check_fit
@@ -41,15 +42,9 @@ def resolve(
 
     Raises:
         NotFound: a sampler, schedule or style that does not exist.
-        BadRequest: sampler, schedule, steps and model do not go together, or the model cannot
-            vary a seed, or does not take a picture in this way.
+        BadRequest: sampler, schedule, steps and model do not go together, or the model does not
+            take a picture in this way, or paints no second pass.
     """
-    variation = _effective(request)
-    if variation is not None and entry.family not in UNET_FAMILIES:
-        raise BadRequest(
-            "{model} cannot vary a seed yet; choose a Stable Diffusion model, or another seed.",
-            model=entry.title,
-        )
     from_picture = resolve_picture(request.from_picture, entry)
     defaults = entry.defaults
     values = {
@@ -59,7 +54,7 @@ def resolve(
         "steps": request.steps or defaults.steps,
         "guidance": defaults.guidance if request.guidance is None else request.guidance,
         "seed": with_seed(request).seed,
-        "variation": variation,
+        "variation": _effective(request),
         "from_picture": from_picture,
         "eta": None,
     }
@@ -71,11 +66,7 @@ def resolve(
         if sampler.eta is not None:
             values["eta"] = sampler.eta if request.eta is None else request.eta
     elif request.schedule is not None:
-        raise BadRequest(
-            "{model} keeps its own scheduler and schedule; leave {schedule} out.",
-            model=entry.title,
-            schedule=request.schedule,
-        )
+        raise _own_schedule(entry, request.schedule)
     if entry.family not in UNET_FAMILIES:
         values |= {name: _default(name) for name in _UNET_ONLY}
     elif values["guidance"] <= 1:
@@ -101,10 +92,10 @@ def _resolved_hires(
         NotFound, BadRequest: as :func:`resolve` does.
     """
     hires, asked = request.hires, request.from_picture
-    if entry.family not in UNET_FAMILIES:
+    if entry.edits_only:
         raise BadRequest(
-            "{model} cannot paint a second pass yet; choose a Stable Diffusion model, or make its "
-            "pictures larger by an upscaler.",
+            "{model} only edits pictures by words, so there is no second pass. Make its result "
+            "larger afterwards.",
             model=entry.title,
         )
     if asked is not None and (asked.mask is not None or asked.outpaint is not None):
@@ -112,7 +103,13 @@ def _resolved_hires(
             "A mask, or new sides, and a second pass do not go together: the second one would "
             "change what stays. Paint first, then make the result larger."
         )
+    changes: dict[str, Any] = {}
     width, height = hires.size_for(values["width"], values["height"])
+    step = size_step(entry.family)
+    if (width % step or height % step) and not (hires.width or hires.height):
+        # Not every size that a scale gives is one of the model's patches.
+        width, height = hires.size_for(values["width"], values["height"], step)
+        changes |= {"width": width, "height": height}
     if max(width, height) > LARGEST_SIDE:
         raise BadRequest(
             "The second pass would have {width}×{height} pixels; at most {limit} on each side can "
@@ -121,9 +118,13 @@ def _resolved_hires(
             height=height,
             limit=LARGEST_SIDE,
         )
-    changes: dict[str, Any] = {}
-    sampler = samplers.get(hires.sampler or values["sampler"])
-    schedule = samplers.schedule(hires.schedule or values["schedule"])
+    name = hires.sampler or values.get("sampler")
+    if name is None:
+        if hires.schedule is not None:
+            raise _own_schedule(entry, hires.schedule)
+        return hires.model_copy(update=changes)
+    sampler = samplers.get(name)
+    schedule = samplers.schedule(hires.schedule or values.get("schedule") or FALLBACK_SCHEDULE)
     steps = hires.steps or values["steps"]
     check_fit(samplers, sampler, schedule, steps, entry.family, entry.defaults.sampler)
     if hires.sampler is not None:
@@ -131,6 +132,14 @@ def _resolved_hires(
     if hires.schedule is not None:
         changes["schedule"] = schedule.name
     return hires.model_copy(update=changes)
+
+
+def _own_schedule(entry: ModelEntry, schedule: str) -> BadRequest:
+    return BadRequest(
+        "{model} keeps its own scheduler and schedule; leave {schedule} out.",
+        model=entry.title,
+        schedule=schedule,
+    )
 
 
 def with_seed(request: RequestT) -> RequestT:

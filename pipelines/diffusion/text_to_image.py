@@ -51,6 +51,7 @@ from pipelines.diffusion.latents.noise import starting_noise
 from pipelines.diffusion.latents.preview import preview_for
 from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora.apply import Applied, apply_loras
+from pipelines.diffusion.lora.session import Apply
 from pipelines.diffusion.lora.tags import list_left_out, replace_words, uses_of, without_tags
 from pipelines.diffusion.openvino.unet import OpenVINOUNet
 from pipelines.diffusion.prompts import PromptEmbeds, count_chunks, encoding_steps, is_weighted
@@ -81,9 +82,15 @@ picture has prompts of its own ``words``, a :class:`Words` for each."""
 
 
 def run(
-    request: TextToImageRequest, cache: ModelCache, stop: threading.Event
+    request: TextToImageRequest,
+    cache: ModelCache,
+    stop: threading.Event,
+    apply: Apply = apply_loras,
 ) -> Iterator[Progress | Picture | Result]:
     """Paint all batches of a request; pictures come as soon as their batch is done.
+
+    Args:
+        apply: applies LoRAs as :func:`apply_loras` does.
 
     Raises:
         Stopped: ``stop`` was set; noticed within one step.
@@ -94,8 +101,8 @@ def run(
         model: DiffusionModel = leases.enter_context(cache.lease(request.model))
         started = time.perf_counter()
         settings = resolve(request, model.entry, samplers_in(model.home))
-        backend = yield from with_upscaler(None, settings, leases, cache, stop)
-        loras = yield from paint_request(model, settings, stop, backend)
+        backend = yield from with_upscaler(backend_of(model), settings, leases, cache, stop)
+        loras = yield from paint_request(model, settings, stop, backend, apply=apply)
         yield Result(
             {
                 "seconds": round(time.perf_counter() - started, 3),
@@ -109,13 +116,18 @@ def run(
         )
 
 
+def backend_of(model: DiffusionModel) -> Backend:
+    """What paints one batch with a model of its family."""
+    return unet_batch if model.family in UNET_FAMILIES else diffusers_pipeline.batch
+
+
 def with_upscaler(
-    backend: Backend | None,
+    backend: Backend,
     settings: TextToImageRequest,
     leases: contextlib.ExitStack,
     cache: ModelCache,
     stop: threading.Event,
-) -> Generator[Progress, None, Backend | None]:
+) -> Generator[Progress, None, Backend]:
     """The backend with the network that a resolved request enlarges by between its passes.
 
     Args:
@@ -127,7 +139,7 @@ def with_upscaler(
     entry = Upscalers(cache.home).get(settings.hires.upscaler)
     yield from upscale.warm(entry, cache, stop)
     network = leases.enter_context(upscale.lease_network(entry, cache))
-    return partial(backend or unet_batch, upscaler=network)
+    return partial(backend, upscaler=network)
 
 
 def paint(
@@ -148,8 +160,7 @@ def paint(
         OutOfMemory: says what was asked, what was free and what to lower.
         UserError: the numbers overflowed.
     """
-    if backend is None:
-        backend = unet_batch if model.family in UNET_FAMILIES else diffusers_pipeline.batch
+    backend = backend or backend_of(model)
     for index in range(settings.batch_count):
         pictures = _pictures(settings, index)
         seeds = [picture.seed for picture in pictures]
@@ -170,12 +181,14 @@ def paint_request(
     stop: threading.Event,
     backend: Backend | None = None,
     prepare: Callable[[], Iterator[Progress]] = tuple,
+    apply: Apply = apply_loras,
 ) -> Generator[Progress | Picture, None, Applied]:
     """Paint a resolved request with the LoRAs and the words that its prompts mean.
 
     Args:
         backend: as for :func:`paint`.
         prepare: what is to be done once the LoRAs are at work.
+        apply: applies them as :func:`apply_loras` does.
 
     Returns:
         The LoRAs; where each picture has its own, those of the last.
@@ -186,15 +199,14 @@ def paint_request(
     """
     wording = Wording(settings, Wildcards(model.home))
     if not wording.is_dynamic:
-        with apply_loras(model, uses_of(settings), model.home) as loras:
+        with apply(model, uses_of(settings), model.home) as loras:
             yield from prepare()
             yield from paint(model, settings, stop, backend, loras.facts)
         return loras
-    if backend is None:
-        backend = unet_batch if model.family in UNET_FAMILIES else diffusers_pipeline.batch
+    backend = backend or backend_of(model)
     batches = _worded_batches(settings, wording)
     for index, pictures in enumerate(batches):
-        with apply_loras(model, pictures[0].loras, model.home) as loras:
+        with apply(model, pictures[0].loras, model.home) as loras:
             yield from prepare()
             batch = _by_length(backend, model, pictures)
             facts = wording.facts | loras.facts
@@ -296,8 +308,7 @@ def _with_previews(
     for picture, image in zip(pictures, images, strict=True):
         own_facts = _facts(model) | facts
         if picture.detail_fix is not None:
-            backend = unet_batch if model.family in UNET_FAMILIES else diffusers_pipeline.batch
-            image, found = yield from fix_details(model, picture, image, backend, stop)
+            image, found = yield from fix_details(model, picture, image, backend_of(model), stop)
             own_facts |= found
         yield Picture(image, picture, seconds, own_facts)
 

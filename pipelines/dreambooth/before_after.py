@@ -18,7 +18,7 @@ from pipelines.diffusion.lora.tags import tags_of
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.resolving import resolve, with_seed
 from pipelines.diffusion.samplers import samplers_in
-from pipelines.diffusion.text_to_image import paint, with_upscaler
+from pipelines.diffusion.text_to_image import backend_of, paint, with_upscaler
 from pipelines.dreambooth.requests import BeforeAfterRequest
 from pipelines.models.catalog import Catalog
 
@@ -77,7 +77,7 @@ def _column(
     yield from cache.warm(cells[0].model, stop)
     with contextlib.ExitStack() as leases:
         model: DiffusionModel = leases.enter_context(cache.lease(cells[0].model))
-        backend = yield from with_upscaler(None, cells[0], leases, cache, stop)
+        backend = yield from with_upscaler(backend_of(model), cells[0], leases, cache, stop)
         loras = leases.enter_context(apply_loras(model, cells[0].loras, model.home))
         samplers = samplers_in(model.home)
         notes[:] = loras.notes or notes

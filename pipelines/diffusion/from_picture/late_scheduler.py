@@ -156,6 +156,22 @@ def arrange(pipe: Any, latents: torch.Tensor) -> torch.Tensor:
     return pipe._pack_latents(latents, *latents.shape)
 
 
+def spread(pipe: Any, latents: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """The inverse of :func:`arrange`: Flux 2's are still patches, (B, 4C, h/2, w/2).
+
+    Args:
+        latents: as the pipeline's loop has them.
+        size: width and height of the picture.
+    """
+    if latents.ndim == 3:
+        width, height = size
+        if hasattr(pipe, "_unpatchify_latents"):
+            rows = height // (2 * pipe.vae_scale_factor)
+            return latents.unflatten(1, (rows, -1)).movedim(-1, 1)
+        latents = pipe._unpack_latents(latents, height, width, pipe.vae_scale_factor)
+    return latents.squeeze(2) if latents.ndim == 5 else latents  # a video of one frame
+
+
 def patch_statistics(pipe: Any, patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and deviation of each channel of Flux 2's patches, (1, 4C, 1, 1)."""
     statistics = pipe.vae.bn

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
 from pipelines.diffusion.denoise import noise_for
 from pipelines.diffusion.seeds import MAX_SEED, Variation
 
+Size = tuple[int, int]
 _STRAIGHT = 1e-6  # sine of the angle below which two directions are one
 
 
@@ -32,13 +33,13 @@ def starting_noise(
         return noise_for(shape, generators)
     return torch.stack(
         [
-            _vary(shape, seed, generator, variation, place, factor)
+            _vary_one(shape, seed, generator, variation, place, factor)
             for place, (seed, generator) in enumerate(zip(seeds, generators, strict=True))
         ]
     )
 
 
-def _vary(
+def _vary_one(
     shape: Sequence[int],
     seed: int,
     generator: torch.Generator,
@@ -46,16 +47,37 @@ def _vary(
     place: int,
     factor: int,
 ) -> torch.Tensor:
-    drawn = tuple(shape)
-    if variation.width is not None:
-        drawn = (shape[0], variation.height // factor, variation.width // factor)
-    own = _draw(seed, drawn) if drawn != tuple(shape) else torch.randn(shape, generator=generator)
+    def draw(seed: int, size: Size | None) -> torch.Tensor:
+        drawn = shape if size is None else (shape[0], size[1] // factor, size[0] // factor)
+        return _draw(seed, drawn)
+
+    own = torch.randn(shape, generator=generator)
+    return vary(own, seed, further_on(variation, place), draw)
+
+
+def vary(
+    own: torch.Tensor,
+    seed: int,
+    variation: Variation,
+    draw: Callable[[int, Size | None], torch.Tensor],
+) -> torch.Tensor:
+    """The noise of a seed with that of a variation in it, (C, h, w).
+
+    Args:
+        own: what the seed has drawn for the picture.
+        draw: ``draw(seed, size)``, what a seed draws for a picture of a width and a height, or of
+            the picture's own.
+    """
+    size = None if variation.width is None else (variation.width, variation.height)
+    inner = own if size is None else draw(seed, size)
     if variation.strength > 0:
-        other = _draw((variation.seed + place) % (MAX_SEED + 1), drawn)
-        own = slerp(variation.strength, own, other)
-    if drawn == tuple(shape):
-        return own
-    return _centre(own, torch.randn(shape, generator=generator))
+        inner = slerp(variation.strength, inner, draw(variation.seed, size))
+    return inner if size is None else _centre(inner, own)
+
+
+def further_on(variation: Variation, count: int) -> Variation:
+    """A variation whose seed is so much further on, through zero."""
+    return variation.model_copy(update={"seed": (variation.seed + count) % (MAX_SEED + 1)})
 
 
 def _draw(seed: int, shape: Sequence[int]) -> torch.Tensor:

@@ -11,7 +11,6 @@ import gradio as gr
 from pipelines.core.errors import BadRequest, UserError
 from pipelines.diffusion.hires.requests import Hires
 from pipelines.diffusion.requests import ChangeRequest
-from pipelines.diffusion.samplers import UNET_FAMILIES
 from pipelines.diffusion.sides import SIZE_STEP
 from pipelines.upscaling.catalog import LANCZOS
 from pipelines.upscaling.requests import UpscaleRequest
@@ -90,7 +89,7 @@ class LargerTab(Tab):
         self._settings = [self._by, self._scale, self._upscaler, *self._painting.values()]
 
     def _draw_painting(self) -> None:
-        entries = [each for each in offered_models(self.studio) if each.family in UNET_FAMILIES]
+        entries = [each for each in offered_models(self.studio) if not each.edits_only]
         self._painting = {
             "strength": _field(Hires, "strength", value=_STRENGTH, step=0.01),
             "steps": _field(Hires, "steps", kind=gr.Number),
@@ -200,7 +199,7 @@ class LargerTab(Tab):
         return [entry.name for entry in self.studio.upscalers.list()]
 
     def _models(self) -> set[str]:
-        return {each.name for each in offered_models(self.studio) if each.family in UNET_FAMILIES}
+        return {each.name for each in offered_models(self.studio) if not each.edits_only}
 
     def _beside(self, visitor: Visitor, row: SavedPicture) -> str:
         """The picture with a slider over the small one, if that is still here."""

@@ -15,17 +15,19 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
+from pipelines.core.errors import BadRequest, NotFound
 from pipelines.core.events import Picture, Progress
 from pipelines.core.pictures.inputs import keep_input
 from pipelines.diffusion import diffusers_pipeline, text_to_image
 from pipelines.diffusion.denoise import Beginning, prediction_type, signal_and_noise
 from pipelines.diffusion.from_picture.late_scheduler import LateScheduler
+from pipelines.diffusion.hires.second_pass import enlarged_latents
 from pipelines.diffusion.latents.coding import decode, encode_picture
 from pipelines.diffusion.loading import load
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.resolving import resolve
 from pipelines.diffusion.samplers import Samplers
-from pipelines.models.catalog import Catalog
+from pipelines.models.catalog import Catalog, Defaults
 from tests.twins import PAINTING_TWINS
 
 SHAPE = (1, 4, 8, 8)
@@ -38,6 +40,7 @@ FAMILIES = [
 ]
 # Their twins' latents are small against even the noise of the last of 500 steps.
 SMALL = {"pixart": 0.7, "hunyuan": 0.5, "auraflow": 0.3}
+STOCHASTIC = {"hunyuan"}  # DDPM
 SCHEDULERS = {
     "Flux": (diffusers.FlowMatchEulerDiscreteScheduler, {}),
     "SD 3": (diffusers.FlowMatchEulerDiscreteScheduler, {"shift": 3.0}),
@@ -197,7 +200,7 @@ def test_what_is_kept_is_the_familys_own_arrangement_of_the_picture(family, twin
         made.append((yield from diffusers_pipeline._one(model, settings, 5, beginning)))
 
     previews = [preview for _, preview in paint()]
-    assert np.abs(np.asarray(made[0], int) - coded).max() <= 1
+    assert np.abs(np.asarray(made[0][0], int) - coded).max() <= 1
     assert [preview.size for preview in previews] == [(64, 64)] * 2
 
 
@@ -229,3 +232,93 @@ def test_the_steps_that_were_run_are_said(twins):
     settings = resolve(request, model.entry, Samplers())
     (note,) = text_to_image.notes_on(model, request, settings)
     assert note.values == {"run": 3, "steps": 10, "strength": 0.3}
+
+
+# --- variations and second passes -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_variation_goes_from_the_one_seed_to_the_other(family, twins):
+    model = twins(family)
+    one, other = painted(model, None), painted(model, None, seed=9)
+    whole = painted(model, None, variation={"seed": 9, "strength": 1})
+    # Where each step draws noise of its own, that stays the first seed's, as in A1111.
+    assert np.array_equal(whole, other) == (family not in STOCHASTIC)
+    assert not np.array_equal(whole, one)
+    resized = {"seed": 9, "strength": 0, "width": 64, "height": 64}  # of its own size
+    assert np.array_equal(painted(model, None, variation=resized), one)
+    wider = {"seed": 9, "strength": 0, "width": 128, "height": 64}
+    assert not np.array_equal(painted(model, None, variation=wider), one)
+    events = events_on(model, None, variation={"seed": 8, "strength": 0.3}, batch_size=2)
+    first, second = (each for each in events if isinstance(each, Picture))
+    assert [each.request.variation.seed for each in (first, second)] == [8, 9]
+    alone = painted(model, None, variation={"seed": 9, "strength": 0.3})
+    assert np.array_equal(np.asarray(second.image), alone)
+    assert np.abs(alone - one).mean() > 0
+    assert not np.array_equal(alone, other)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_second_pass_is_the_family_s_own_late_start_from_the_enlarged_picture(family, twins):
+    model = twins(family)
+    hires = {"scale": 2, "strength": 0.5, "steps": 2}
+    events = events_on(model, None, hires=hires)
+    (twice,) = (each for each in events if isinstance(each, Picture))
+    assert (twice.image.size, twice.request.width) == ((128, 128), 64)
+    steps = [each for each in events if isinstance(each, Progress) and each.preview]
+    assert (steps[-1].step, steps[-1].total) == (5, 5)
+    once = Image.fromarray(painted(model, None).astype(np.uint8))
+    larger = keep_input(model.home, "ada", once.resize((128, 128), Image.Resampling.LANCZOS))
+    asked = {"picture": larger, "strength": 0.5, "all_steps": True}
+    by_hand = painted(model, asked, width=128, height=128, steps=2)
+    assert np.array_equal(np.asarray(twice.image), by_hand)
+    whole = painted(model, None, hires=hires | {"strength": 1})
+    assert np.array_equal(whole, painted(model, None, width=128, height=128, steps=2))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_latents_are_enlarged_in_the_family_s_own_arrangement(family, twins):
+    model = twins(family)
+    request = TextToImageRequest(prompt="a mug", model=model.entry.name, width=64, height=64,
+                                 steps=2, seed=5)  # fmt: skip
+    made = []
+
+    def paint():
+        settings = resolve(request, model.entry, Samplers())
+        made.extend((yield from diffusers_pipeline._one(model, settings, 5)))
+
+    assert len([*paint()]) >= 2
+    coded = (decode(model, made[1])[0] * 255).movedim(0, -1).numpy()
+    assert np.abs(np.asarray(made[0], int) - coded).max() <= 1.5
+    larger = enlarged_latents(made[1], (2 * made[1].shape[-2], 2 * made[1].shape[-1]),
+                              "Latent (nearest)")  # fmt: skip
+    seen = (decode(model, larger)[0] * 255).movedim(0, -1).numpy()
+    hires = {"upscaler": "Latent (nearest)", "strength": 0.01, "steps": 1}
+    little = painted(model, None, prompt="a mug", steps=2, hires=hires)
+    much = painted(model, None, prompt="a mug", steps=2, hires=hires | {"strength": 1})
+    assert little.shape == (128, 128, 3)
+    assert np.abs(little - seen).mean() < 0.7 * np.abs(much - seen).mean()
+
+
+def test_what_no_second_pass_can_be_is_refused_before_it_is_queued(twins):
+    entry, samplers = twins("sd3").entry, Samplers()
+
+    def settings(entry, **hires):
+        request = TextToImageRequest(prompt="a mug", model=entry.name, hires=hires,
+                                     width=64, height=64)  # fmt: skip
+        return resolve(request, entry, samplers).hires
+
+    hires = settings(entry, scale=1.3)
+    assert (hires.width, hires.height) == (96, 96)  # 83.2 is no whole number of patches
+    assert settings(entry, scale=2).width is None
+    own = entry.model_copy(update={"defaults": Defaults(steps=2, guidance=1)})
+    with pytest.raises(BadRequest, match="keeps its own scheduler and schedule; leave Karras out"):
+        settings(own, schedule="Karras")
+    with pytest.raises(NotFound, match="Eular"):
+        settings(own, sampler="Eular")
+    edits = entry.model_copy(update={"family": "qwenedit"})
+    assert edits.edits_only
+    begun = {"picture": "0" * 32}
+    request = TextToImageRequest(prompt="x", model="e", hires={}, from_picture=begun)
+    with pytest.raises(BadRequest, match="only edits pictures by words, so there is no second"):
+        resolve(request, edits.model_copy(update={"references": 1}), samplers)
