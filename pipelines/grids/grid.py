@@ -14,6 +14,7 @@ from pipelines.core.messages import Message
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.control import paint as steered
 from pipelines.diffusion.control.requests import ControlRequest
+from pipelines.diffusion.lora.session import LoraSession
 from pipelines.diffusion.resolving import resolve, with_seed
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.grids.cells import Cell, cannot_be_painted
@@ -36,6 +37,16 @@ def run(
         BadRequest: the axes cannot be read, or cells make no sense.
         UserError: no cell could be painted; why the first could not.
     """
+    with LoraSession(cache) as loras:
+        yield from _run(request, cache, stop, loras)
+
+
+def _run(
+    request: GridRequest | CompareSamplersRequest,
+    cache: ModelCache,
+    stop: threading.Event,
+    loras: LoraSession,
+) -> Iterator[Progress | Picture | Result]:
     grid = request.as_grid() if isinstance(request, CompareSamplersRequest) else request
     grid = with_seed(grid)  # one for all cells
     started = time.perf_counter()
@@ -49,7 +60,8 @@ def run(
     for cell, length in zip(cells, lengths, strict=True):
         engine = steered if isinstance(cell.request, ControlRequest) else text_to_image
         try:
-            for event in engine.run(cell.request, cache, stop):
+            loras.expect(cell.request.model)
+            for event in engine.run(cell.request, cache, stop, loras.apply):
                 if isinstance(event, Picture):
                     right, asked = judge(event, cache)
                     outcomes[cell.place] = Outcome(

@@ -25,6 +25,8 @@ from pipelines.diffusion.control.steering import Steering, WorkingUnit
 from pipelines.diffusion.from_picture.outpainting import resize_to
 from pipelines.diffusion.from_picture.repainting import open_repainting
 from pipelines.diffusion.loading import DiffusionModel
+from pipelines.diffusion.lora.apply import apply_loras
+from pipelines.diffusion.lora.session import Apply
 from pipelines.diffusion.openvino.unet import OpenVINOUNet
 from pipelines.diffusion.resolving import resolve
 from pipelines.diffusion.samplers import UNET_FAMILIES, samplers_in
@@ -32,9 +34,15 @@ from pipelines.diffusion.text_to_image import notes_on, paint_request, unet_batc
 
 
 def run(
-    request: ControlRequest, cache: ModelCache, stop: threading.Event
+    request: ControlRequest,
+    cache: ModelCache,
+    stop: threading.Event,
+    apply: Apply = apply_loras,
 ) -> Iterator[Progress | Picture | Result]:
     """Make the maps, then paint all batches of a request.
+
+    Args:
+        apply: applies LoRAs as :func:`apply_loras` does.
 
     Raises:
         Stopped: ``stop`` was set; noticed within one step.
@@ -68,7 +76,9 @@ def run(
 
         backend = partial(unet_batch, steering=steering)
         backend = yield from with_upscaler(backend, settings, leases, cache, stop)
-        loras = yield from paint_request(base, settings, stop, backend, partial(_prepare, base))
+        loras = yield from paint_request(
+            base, settings, stop, backend, partial(_prepare, base), apply
+        )
         yield Result(
             {
                 "seconds": round(time.perf_counter() - started, 3),

@@ -14,6 +14,7 @@ from pipelines.core.messages import Message
 from pipelines.core.pictures.inputs import open_input
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.from_picture.sizes import change_of
+from pipelines.diffusion.lora.session import LoraSession
 from pipelines.diffusion.requests import ChangePicturesRequest
 from pipelines.diffusion.resolving import with_seed
 
@@ -32,7 +33,16 @@ def run(
     if not request.pictures:
         yield from text_to_image.run(request.alone(request.from_picture.picture), cache, stop)
         return
-    request = with_seed(request)  # one for all
+    with LoraSession(cache) as loras:
+        yield from _run(with_seed(request), cache, stop, loras)  # one seed for all
+
+
+def _run(
+    request: ChangePicturesRequest,
+    cache: ModelCache,
+    stop: threading.Event,
+    loras: LoraSession,
+) -> Iterator[Progress | Picture | Result]:
     started = time.perf_counter()
     yield from cache.warm(request.model, stop)
     with cache.lease(request.model) as model:
@@ -49,7 +59,7 @@ def run(
         outcome: dict[str, Any] = {"picture": id, "pictures": 0}
         try:
             own = change_of(request, id, lambda id: open_input(home, id).size, entry)
-            for event in text_to_image.run(own, cache, stop):
+            for event in text_to_image.run(own, cache, stop, loras.apply):
                 if isinstance(event, Picture):
                     outcome["pictures"] += 1
                     yield event

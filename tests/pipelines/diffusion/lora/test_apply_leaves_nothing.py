@@ -9,13 +9,14 @@ import torch
 from PIL import Image
 
 from pipelines.core.errors import BadRequest, Busy, OutOfMemory, Stopped, validate
+from pipelines.core.events import Picture
 from pipelines.core.pictures.inputs import keep_input
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.control import paint as control
 from pipelines.diffusion.control.requests import ControlRequest
-from pipelines.diffusion.lora.apply import apply_loras
+from pipelines.diffusion.lora.apply import Changes, apply_loras
 from pipelines.grids import grid
-from pipelines.grids.requests import CompareSamplersRequest
+from pipelines.grids.requests import CompareSamplersRequest, GridRequest
 from tests.pipelines.diffusion.lora import files
 from tests.pipelines.diffusion.lora.conftest import ANN, BASE
 from tests.pipelines.diffusion.lora.painting import (
@@ -177,3 +178,36 @@ def test_half_precision_comes_back_bit_by_bit(lora_cache, use, dtype):
         after = bits_of(model)
         assert all(torch.equal(after[name], before[name]) for name in before)
         model.pipe.unet.to(torch.float32)
+
+
+def test_a_grid_s_cells_with_the_same_loras_apply_them_once_and_are_what_they_are_alone(
+    lora_cache, use, monkeypatch
+):
+    changed = []
+    real = Changes.apply
+    monkeypatch.setattr(Changes, "apply", lambda self: changed.append(1) or real(self))
+
+    def cells(x, **more):
+        base = {**asked(loras=[use]).model_dump(), **more}
+        request = GridRequest(base=base, x={"field": x[0], "values": x[1]})
+        found = list(grid.run(request, lora_cache, threading.Event()))
+        return [each for each in found if isinstance(each, Picture)]
+
+    with Unchanged(lora_cache):
+        made = cells(("seed", "1-3"))
+        assert len(made) == 3
+        assert len(changed) == 1
+        alone = [pictures(painted(lora_cache, request=each.request))[0] for each in made]
+        assert [difference(a.image, b) for a, b in zip(made, alone, strict=True)] == [0, 0, 0]
+        assert all("Lora hashes" in each.parameters for each in made)
+        changed.clear()
+        weights = cells(("loras[0].weight", "0.5, 1, 0"))
+        assert len(changed) == 2  # weight 0 is as if it were not there
+        (plain,) = pictures(painted(lora_cache, seed=weights[2].request.seed))
+        assert difference(weights[2].image, plain) == 0
+    with Unchanged(lora_cache):  # when nobody iterates any more
+        base = asked(loras=[use]).model_dump()
+        request = GridRequest(base=base, x={"field": "seed", "values": "1-3"})
+        events = grid.run(request, lora_cache, threading.Event())
+        next(each for each in events if isinstance(each, Picture))
+        events.close()
