@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import shutil
+import ssl
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +32,18 @@ os.environ["PYTHONDONTWRITEBYTECODE"] = ""
 # httpx gives up after 5 s by itself, which a busy machine may take for any answer.
 limits = httpx._config.DEFAULT_TIMEOUT_CONFIG
 limits.connect = limits.read = limits.write = limits.pool = PATIENCE
+
+
+@functools.cache
+def _ssl_context(*given: object) -> ssl.SSLContext:
+    """Each client would read all certificates anew, which takes as long as ten requests."""
+    verify, cert, trust_env, *_ = given
+    return httpx.create_ssl_context(verify=verify, cert=cert, trust_env=trust_env)
+
+
+httpx._transports.default.create_ssl_context = lambda verify=True, cert=None, trust_env=True: (
+    _ssl_context(verify, cert, trust_env, *map(os.environ.get, ("SSL_CERT_FILE", "SSL_CERT_DIR")))
+)
 
 TINY = "tiny-sd1"
 SWEEPS = Path(__file__).with_name("sweeps")

@@ -11,14 +11,20 @@ from typing import TypeVar
 PATIENCE = 600.0
 # Seconds within which something ends that would go on for far longer if a stop were not seen.
 PROMPTLY = PATIENCE / 10
+LONGEST_PAUSE = 0.1  # seconds between two looks at what takes long
 
 Value = TypeVar("Value")
 
 
 def wait_until(holds: Callable[[], Value], every: float = 0.01) -> Value:
-    """Waits until ``holds()`` is true, asking again ``every`` so many seconds; what it returned."""
+    """Waits until ``holds()`` is true; what it returned.
+
+    Args:
+        every: seconds after which it asks again; more, where that takes long.
+    """
     end = time.monotonic() + PATIENCE
     while not (value := holds()):
         assert time.monotonic() < end, f"still not so after {PATIENCE:.0f} s"
         time.sleep(every)
+        every = max(every, min(1.2 * every, LONGEST_PAUSE))
     return value

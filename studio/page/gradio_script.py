@@ -1,4 +1,4 @@
-"""Gradio's scripts are sent changed where they do again and again, as the page opens, what is once.
+"""Gradio's scripts are sent changed where they do again and again what is once, or never end.
 
 The components of the page lie behind Svelte's proxies, where each look at one costs a microsecond,
 and there are a hundred at first, a thousand once all tabs have been opened. Each :class:`Change`
@@ -68,6 +68,13 @@ COMPILED_LATER = Change(
 )
 # The configuration, which is read once and never changes, was put behind proxies of its own.
 PLAIN_CONFIG = Change("Index", "R(M,S(G).get_url_config(),!0)", "R(M,S(G).get_url_config())")
+# The clock of what an event waits for was wound in each frame for ever, and the page drawn anew for
+# it, once its component had gone meanwhile.
+CLOCK = Change(
+    "statustracker",
+    "function ze(){me(()=>{F(Pe,(performance.now()-w(de))/1e3),W&&ze()})}",
+    "function ze(){me(()=>{F(Pe,(performance.now()-w(de))/1e3),W&&U!==null&&ze()})}",
+)
 # What assets/page/parts.js needs: the tree of components and the listeners, and a way to put what
 # is fetched later into the tree, as it would be there had it come with the page.
 DRAWN = Change(
@@ -89,7 +96,7 @@ GRAFT = Change(
     "rerender(e,t){var n=e.reduce(",
 )
 GRAFTING = (DRAWN, GRAFT)
-CHANGES = (ATTACHED_EVENTS, SEARCH, BUILT_ONCE, COMPILED_LATER, PLAIN_CONFIG, *GRAFTING)
+CHANGES = (ATTACHED_EVENTS, SEARCH, BUILT_ONCE, COMPILED_LATER, PLAIN_CONFIG, CLOCK, *GRAFTING)
 
 
 @cache

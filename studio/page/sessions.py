@@ -31,6 +31,8 @@ UNREAD_SECONDS = 300.0  # an open stream asks every ten seconds
 
 # Of events that a page has begun. Watching a job is one that takes no thread, and may take hours.
 EVENTS_AT_ONCE = 1000
+LOOK_SECONDS = 0.01  # how often the queue looks for events
+PROGRESS_SECONDS = 0.1  # and for what Gradio itself says of their progress
 KEPT_EVENTS = 100  # of those that are over; Gradio keeps 10,000 for a page of figures
 
 
@@ -120,6 +122,9 @@ class Sessions(StateHolder):
         app.state_holder = sessions
         sessions.mailboxes = blocks._queue.pending_messages_per_session = Mailboxes()
         blocks._queue.max_thread_count = EVENTS_AT_ONCE
+        # It looked for events a thousand times a second, which took 3 % of a processor.
+        blocks._queue.sleep_when_free = LOOK_SECONDS
+        blocks._queue.progress_update_sleep_when_free = PROGRESS_SECONDS
         blocks._queue.ANALYTICS_MAX_EVENTS = KEPT_EVENTS
         blocks._queue.ANAYLTICS_CACHE_FREQUENCY = math.inf  # for a page that is not here
 

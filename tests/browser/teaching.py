@@ -12,8 +12,7 @@ EXAMPLES = 10
 
 def opened(visit) -> Page:
     """The page with the tab Teach."""
-    page = visit()
-    page.get_by_role("tab", name="Teach").click()
+    page = visit(path="?tab=teach")
     expect(page.locator("#train-identifier input")).not_to_have_value("")
     return page
 

@@ -44,10 +44,8 @@ def chat(studio, visit) -> Iterator:
     """``chat(**options)``: a page with the chat tab and a new conversation."""
 
     def open_tab(**options) -> Page:
-        page = visit(**options)
-        page.evaluate("sessionStorage.clear()")
-        page.get_by_role("tab", name=re.compile("^(Chat|聊天)$")).click()
-        expect(page.locator("#chat .empty-state")).to_be_visible(timeout=60_000)
+        page = visit(path="?tab=chat", **options)
+        expect(page.locator("#chat .empty-state")).to_be_visible()
         return page
 
     yield open_tab

@@ -34,8 +34,7 @@ def photo(size=(96, 64)) -> dict:
 def sketching(visit, studio) -> Page:
     """The tab of somebody who has not used it yet, with the tiny model and two steps."""
     studio[0].store.write("DELETE FROM jobs WHERE kind = 'control'")
-    page = visit()
-    page.get_by_role("tab", name="Sketch & depth").click()
+    page = visit(path="?tab=steer")
     expect(page.locator("#unit-1-fit > div > div").first).to_be_visible()
     choose(page, "#steer-model", TINY)
     expect(page.locator("#unit-1-model input")).to_have_value("tiny-net")
@@ -121,8 +120,7 @@ def test_a_house_drawn_with_the_mouse_becomes_a_picture_that_follows_it(sketchin
     page.click("#unit-1-canvas [data-do=redo]")
 
     # In a new one the newest request's drawing is there, and the gallery sends others.
-    other = visit()
-    other.get_by_role("tab", name="Gallery").click()
+    other = visit(path="?tab=gallery")
     other.locator(f"#gallery-pictures [data-id='{id}']").click()
     other.click("#gallery-steer")
     expect(other.locator("#unit-1-canvas canvas")).to_be_visible()
@@ -136,6 +134,7 @@ def test_a_house_drawn_with_the_mouse_becomes_a_picture_that_follows_it(sketchin
     other.wait_for_function(is_on_canvas, arg=row.request["units"][0]["picture"])
 
 
+@pytest.mark.deep
 def test_a_file_is_read_by_a_preprocessor_and_followed(sketching, studio):
     page = sketching
     bring(page, photo())
@@ -378,6 +377,7 @@ def test_a_drawing_outlives_a_reload_and_belongs_to_one_tab_of_the_browser(sketc
     assert (value_of(page), ink(page)) == (first, lines)
 
 
+@pytest.mark.deep
 def test_a_line_that_did_not_reach_the_studio_is_said_and_sent_again(sketching, visit, studio):
     page = sketching
     page.fill("#steer-prompt textarea", "a red house")

@@ -20,8 +20,7 @@ Steps: 31, Sampler: DPM++ 2M Karras, CFG scale: 6.5, Seed: 4321, Size: 96x64, Mo
 
 @pytest.fixture
 def gallery(visit) -> Page:
-    page = visit()
-    page.get_by_role("tab", name="Gallery").click()
+    page = visit(path="?tab=gallery")
     expect(page.locator("#gallery-pictures .picture").first).to_be_visible()
     return page
 

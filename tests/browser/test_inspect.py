@@ -67,7 +67,7 @@ def test_the_settings_of_the_file_cut_all_but_three_tokens(visit):
     expect(page.locator("#inside-odds .summary")).to_contain_text("3 of 300 tokens")
 
 
-def test_bars_follow_a_slider_at_once(visit):
+def test_bars_follow_a_slider_at_once_and_another_head_and_block_is_another_map(visit):
     page = opened(visit())
     shown = page.locator("#inside-odds .row b").first
     before = shown.inner_text()
@@ -80,6 +80,20 @@ def test_bars_follow_a_slider_at_once(visit):
     expect(shown).to_have_text(own)
     page.click("#inside-as-set")
     expect(page.locator("#inside-odds .row:not(.gone)")).to_have_count(3)
+
+    turn_to(page, "attention")
+    map_ = page.locator("#inside-attention img[data-names]")
+    expect(page.locator(".heads button")).to_have_count(5)  # the mean and four
+    expect(page.locator(".heads [aria-pressed=true]")).to_have_text("Mean")
+    mean = map_.get_attribute("src")
+    page.locator(".heads button").nth(3).click()
+    expect(page.locator(".heads [aria-pressed=true]")).to_have_text("Head 3")
+    expect(map_).not_to_have_attribute("src", mean)
+    third = map_.get_attribute("src")
+    page.fill("#inside-layer input[type=number]", "3")
+    page.keyboard.press("Tab")
+    expect(map_).not_to_have_attribute("src", third)
+    expect(page.locator(".heads [aria-pressed=true]")).to_have_text("Head 3")
 
 
 @pytest.mark.deep
@@ -100,23 +114,6 @@ def test_special_tokens_count_only_when_asked(visit):
     page.check("#inside-read-specials input")
     page.click("#inside-open")
     expect(page.locator("#inside-tokens .special")).to_have_text("<|im_end|>")
-
-
-def test_another_head_and_block_is_another_map(visit):
-    page = opened(visit())
-    turn_to(page, "attention")
-    map_ = page.locator("#inside-attention img[data-names]")
-    expect(page.locator(".heads button")).to_have_count(5)  # the mean and four
-    expect(page.locator(".heads [aria-pressed=true]")).to_have_text("Mean")
-    mean = map_.get_attribute("src")
-    page.locator(".heads button").nth(3).click()
-    expect(page.locator(".heads [aria-pressed=true]")).to_have_text("Head 3")
-    expect(map_).not_to_have_attribute("src", mean)
-    third = map_.get_attribute("src")
-    page.fill("#inside-layer input[type=number]", "3")
-    page.keyboard.press("Tab")
-    expect(map_).not_to_have_attribute("src", third)
-    expect(page.locator(".heads [aria-pressed=true]")).to_have_text("Head 3")
 
 
 @pytest.mark.deep
@@ -175,6 +172,7 @@ def test_a_chinese_reader_gets_all_of_it_in_chinese(visit):
     expect(page.locator(".build")).to_contain_text("个参数")
 
 
+@pytest.mark.deep
 def test_a_phone_never_scrolls_sideways_in_any_view(visit):
     page = opened(visit(**PHONE), "The cat sat on the mat, " * 12)
     for view, part in PARTS.items():

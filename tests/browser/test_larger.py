@@ -34,6 +34,7 @@ def _newest(studio, known: set[str]):
     return newest if newest.id not in known and newest.ended else None
 
 
+@pytest.mark.deep
 def test_variations_of_a_picture_are_four_more_of_its_seed(painted, studio):
     page = painted
     expect(page.locator("#painted-vary")).to_be_visible()
@@ -78,6 +79,7 @@ def test_a_painted_picture_is_made_larger_by_one_button_and_lies_in_the_gallery(
     expect(details).to_contain_text("Hires strength")  # all that the job's end has to tell is there
 
     page.reload()
+    page.problems.clear()  # the old page complains that its connection was cut
     expect(panel.locator(".versus")).to_be_visible()
     expect(details).to_contain_text("Hires strength")
     open_tab(page, "Gallery")

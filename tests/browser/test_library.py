@@ -42,7 +42,7 @@ def tidied(studio) -> Iterator[None]:
 
 @pytest.fixture
 def page(visit) -> Page:
-    return opened(visit())
+    return opened(visit(path="?tab=library"))
 
 
 def opened(page: Page) -> Page:
@@ -124,7 +124,7 @@ def test_a_pickle_by_another_name_is_refused_in_one_sentence(page, data):
 
 def test_two_are_merged_into_a_third(visit, studio, tmp_path, data):
     put(studio, tmp_path, data, "clay", "wood")
-    page = opened(visit())
+    page = opened(visit(path="?tab=library"))
     page.click("#library-merge")
     expect(page.locator("#library-merging .error")).to_contain_text("Choose the LoRAs")
     expect(page.locator("#library-merge-3")).to_be_hidden()
@@ -198,6 +198,7 @@ def test_a_card_is_painted_with(visit, studio, tmp_path, data):
     expect(later.locator("#prompt textarea")).to_have_value("typed, sks")
 
 
+@pytest.mark.deep
 def test_names_are_text_and_a_phone_shows_them_whole(visit, studio, tmp_path, data):
     put(studio, tmp_path, data, "a&b;'x' " + "long" * 20)
     page = opened(visit(**PHONE))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from functools import partial
 
 import pytest
@@ -52,8 +53,21 @@ def open_advanced(page: Page) -> None:
 
 
 @pytest.fixture
-def long_job(studio, visit):
-    """A page on which a job of many batches has just been sent; nothing of it runs on."""
+def long_job(studio, visit, monkeypatch):
+    """A page on which a job of many batches has just been sent; nothing of it runs on.
+
+    It rests after each step, so that it leaves the processor to the page.
+    """
+    from pipelines.diffusion import text_to_image
+
+    run = text_to_image.run
+
+    def run_at_ease(*given):
+        for event in run(*given):
+            yield event
+            time.sleep(0.03)
+
+    monkeypatch.setattr(text_to_image, "run", run_at_ease)
     page = visit()
     fill_in(page, "sixteen red mugs", steps=STEPS, batches=BATCHES)
     page.click("#paint")

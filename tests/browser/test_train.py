@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import threading
+from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from pipelines.dreambooth import process, train
 from tests.browser.teaching import EXAMPLES, opened, photos_of, take_examples, tidy, upload
+from tests.patience import PATIENCE
 from tests.pipelines.dreambooth.data.test_photos import HEIC, encoded, scene
 from tests.studio.features.training.test_photo_uploads import photograph, tattling
 from tests.studio.live import TINY
@@ -22,6 +27,30 @@ def page(visit) -> Page:
 def tidied(studio):
     yield
     tidy(studio)
+
+
+@pytest.fixture
+def go_on(monkeypatch) -> Iterator[threading.Event]:
+    """Trainings wait for this event and then run in the studio's own process.
+
+    A process of a training imports torch and all else for seconds; the deep tests have real ones.
+    """
+    event = threading.Event()
+
+    def launch(folder, request, device, offline) -> subprocess.Popen:
+        waiting = subprocess.Popen("cat", stdin=subprocess.PIPE, start_new_session=True)
+
+        def run() -> None:
+            with waiting:  # it ends when nobody can write to it any more
+                assert event.wait(PATIENCE)
+                train.main([str(folder.path), "--device", "cpu", "--offline"])
+
+        threading.Thread(target=run).start()
+        return waiting
+
+    monkeypatch.setattr(process, "launch_trainer", launch)
+    yield event
+    event.set()
 
 
 def choose_tiny(page: Page, steps: int) -> None:
@@ -71,7 +100,7 @@ def test_crop_and_caption_are_changed_where_one_clicks(page):
     expect(page.locator("#train-photos [data-id]")).to_have_count(1)
 
 
-def test_photos_are_taken_taught_tried_and_deleted_and_what_is_refused_is_said(page):
+def test_photos_are_taken_taught_tried_and_deleted_and_what_is_refused_is_said(page, go_on):
     heic = {"name": "phone.heic", "mimeType": "image/heic", "buffer": HEIC}
     again = {"name": "again.png", "mimeType": "image/png", "buffer": encoded(scene(seed=0))}
     upload(page, [*photos_of(3), heic, again])
@@ -91,6 +120,8 @@ def test_photos_are_taken_taught_tried_and_deleted_and_what_is_refused_is_said(p
     page.problems.clear()  # the old page complains that its connection was cut
     page.get_by_role("tab", name="Teach").click()
     expect(page.locator("#train-photos [data-id]")).to_have_count(EXAMPLES)
+    expect(page.locator("#train-panel .progress")).to_be_visible()
+    go_on.set()
     expect(page.locator("#train-panel .summary")).to_contain_text("pot is ready")
     expect(page.locator("#train-panel .curve polyline")).to_have_count(2)
     tried = page.locator("#try-prompts textarea")

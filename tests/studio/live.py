@@ -6,15 +6,19 @@ import faulthandler
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
+from fastapi import FastAPI
 
 from studio.app import build_app, open_studio
 from studio.core.services import Options, Studio
+from studio.page import parts, shell
+from studio.page.events import Page
 from studio.serving import Server, listen
 from tests.patience import PATIENCE, wait_until
 
@@ -22,13 +26,23 @@ TINY = "tiny-sd1"
 ENDED = ("done", "failed", "cancelled")
 
 
+def build_api(studio: Studio) -> FastAPI:
+    """As :func:`build_app`, with an empty page: to draw all of it takes a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shell, "build", lambda studio, is_upload: Page(is_upload))
+        patch.setattr(parts, "take_parts", lambda page: {})
+        return build_app(studio)
+
+
 @contextmanager
-def live_studio(options: Options) -> Iterator[tuple[Studio, str]]:
+def live_studio(
+    options: Options, build: Callable[[Studio], FastAPI] = build_app
+) -> Iterator[tuple[Studio, str]]:
     """The studio and its address; stopped and closed at the end."""
     studio = open_studio(options)
     listener = listen("127.0.0.1", 0)
     started = threading.Event()
-    server = Server(build_app(studio), started.set)
+    server = Server(build(studio), started.set)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:

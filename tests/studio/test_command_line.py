@@ -7,12 +7,15 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
 import app
+from studio import serving
 from studio.core.jobs.queue import Unfinished
 from tests.patience import PATIENCE, wait_until
 
@@ -88,12 +91,13 @@ def test_studio_starts_answers_and_stops_in_order(tmp_path, how: signal.Signals)
     process = start(tmp_path, "--port", str(port), "--device", "cpu", **OF_OTHER_PROGRAMS)
     try:
         lines_until(process, f"http://127.0.0.1:{port}/v1")
-        page = httpx.get(f"http://127.0.0.1:{port}/", timeout=PATIENCE)
-        assert f'"root":"http://127.0.0.1:{port}"' in page.text
         stream = f"http://127.0.0.1:{port}/gradio_api/heartbeat/abc"
         with httpx.stream("GET", stream, timeout=PATIENCE) as events:
             lines = events.iter_lines()
             next(lines)
+            # Last, for soon after it torch is loaded, which takes seconds.
+            page = httpx.get(f"http://127.0.0.1:{port}/", timeout=PATIENCE)
+            assert f'"root":"http://127.0.0.1:{port}"' in page.text
             process.send_signal(how)
             list(lines)  # it ends in order
         rest, _ = process.communicate(timeout=PATIENCE)
@@ -117,46 +121,83 @@ def test_last_line_says_what_goes_on_next_time(unfinished: Unfinished, line: str
     assert said is None if line is None else line in said
 
 
-def test_page_stays_up_when_there_is_no_share_link(tmp_path):
+class Here:
+    """``app.py`` in a thread of the tests' process, and what it prints.
+
+    A process of its own would first import all that is here already.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, home: Path, *flags: str) -> None:
+        self.printed, self.code, self._servers = "", None, []
+        arguments = ["--home", str(home), "--port", str(free_port()), *flags]
+        make = serving.Server
+
+        def made(*given) -> serving.Server:
+            self._servers.append(make(*given))
+            return self._servers[-1]
+
+        def run() -> None:
+            self.code = app.main(arguments)
+
+        monkeypatch.setattr(serving, "Server", made)
+        monkeypatch.setattr(app, "print_line", self._print)
+        self.thread = threading.Thread(target=run)
+        self.thread.start()
+
+    def _print(self, text: str, to_errors: bool = False) -> None:
+        self.printed += f"{text}\n"
+
+    def wait_for_line(self, words: str) -> str:
+        """Waits until a line with these words is printed; returns it."""
+        wait_until(lambda: words in self.printed or not self.thread.is_alive())
+        return next(line for line in self.printed.splitlines() if words in line)
+
+    def stop(self) -> None:
+        wait_until(lambda: self._servers or not self.thread.is_alive())
+        for server in self._servers:
+            server.stop()
+        self.thread.join(PATIENCE)
+        assert not self.thread.is_alive()
+
+
+@pytest.fixture
+def run_here(tmp_path, monkeypatch) -> Iterator[Callable[..., Here]]:
+    """``run_here(*flags)``: the studio, which is stopped at the end."""
+    running, before = [], dict(os.environ)
+
+    def start(*flags: str) -> Here:
+        running.append(Here(monkeypatch, tmp_path / "home", *flags))
+        return running[-1]
+
+    yield start
+    for each in running:
+        each.stop()
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def test_page_stays_up_when_there_is_no_share_link(run_here, monkeypatch):
     """A proxy that is not there stands for a network that is not there."""
-    port = free_port()
-    environment = {"HTTPS_PROXY": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
-    command = [sys.executable, "app.py", "--home", str(tmp_path), "--port", str(port), "--share"]
-    process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=os.environ | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        printed = lines_until(process, "No share link")
-        assert "gradio.live cannot be reached" in printed
-        assert "user guest, password" in printed
-        assert "user host, password" in printed
-        password = printed.partition("user guest, password ")[2].split()[0]
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE) as client:
-            assert client.get("/").status_code == 401
-            client.post("/login", data={"name": "guest", "password": password})
-            assert client.get("/").status_code == 200
-    finally:
-        process.kill()
-        process.wait()
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    studio = run_here("--share", "--device", "cpu")
+    assert "gradio.live cannot be reached" in studio.wait_for_line("No share link")
+    assert studio.wait_for_line("user host, password")
+    password = studio.wait_for_line("user guest, password").rpartition(" ")[2]
+    address = studio.wait_for_line("Atelier is at").split()[-1]
+    with httpx.Client(base_url=address, timeout=PATIENCE) as client:
+        assert client.get("/").status_code == 401
+        client.post("/login", data={"name": "guest", "password": password})
+        assert client.get("/").status_code == 200
 
 
-def test_device_that_is_not_there_stops_the_studio_with_a_sentence(tmp_path):
-    process = start(tmp_path, "--port", str(free_port()), "--device", "cuda:99")
-    try:
-        printed = lines_until(process, "Atelier is at")
-        lines_until(process, "For other programs")
-        address = printed.split()[-1]
-        httpx.get(address, timeout=PATIENCE)
-        rest, _ = process.communicate(timeout=PATIENCE)
-    finally:
-        process.kill()
-    assert process.returncode == 1
-    assert "cuda:99" in rest
+def test_device_that_is_not_there_stops_the_studio_with_a_sentence(run_here):
+    studio = run_here("--offline", "--device", "cuda:99")
+    address = studio.wait_for_line("Atelier is at").split()[-1]
+    assert httpx.get(address, timeout=PATIENCE).status_code == 200
+    assert studio.wait_for_line("cuda:99")
+    studio.thread.join(PATIENCE)
+    assert studio.code == 1
 
 
 @pytest.mark.deep

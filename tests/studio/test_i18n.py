@@ -8,6 +8,7 @@ import re
 import string
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -19,20 +20,53 @@ from studio.i18n import language_of, texts, translate
 from studio.page.widgets import shown_part
 
 ROOT = Path(__file__).parents[2]
-SOURCES = sorted(path for part in ("pipelines", "studio") for path in (ROOT / part).rglob("*.py"))
 SPEAKERS = ("say", "label", "notice", "summary", "empty", "empty_panel")
 
 
-def error_classes(trees: dict[Path, ast.Module]) -> set[str]:
+class Source(NamedTuple):
+    """What is looked at of a module."""
+
+    path: Path
+    calls: list[ast.Call]
+    classes: list[ast.ClassDef]
+    handlers: list[ast.ExceptHandler]
+    constants: dict[str, ast.expr]
+
+    def place(self, node: ast.Call | ast.keyword) -> str:
+        return f"{self.path.relative_to(ROOT)}:{node.lineno}"
+
+
+@functools.cache
+def sources() -> list[Source]:
+    """All modules; each is read and walked through once, which takes a while."""
+    found = []
+    for path in sorted(
+        each for part in ("pipelines", "studio") for each in (ROOT / part).rglob("*.py")
+    ):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        calls, classes, handlers = [], [], []
+        of_class = {ast.Call: calls, ast.ClassDef: classes, ast.ExceptHandler: handlers}
+        for node in ast.walk(tree):
+            if (nodes := of_class.get(type(node))) is not None:
+                nodes.append(node)
+        constants = {
+            node.targets[0].id: node.value
+            for node in tree.body
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        }
+        found.append(Source(path, calls, classes, handlers, constants))
+    return found
+
+
+def error_classes() -> set[str]:
     """``Message``, ``UserError`` and all that derive from it, by name."""
     names = {"Message", "UserError"}
     while True:
         found = {
             node.name
-            for tree in trees.values()
-            for node in ast.walk(tree)
-            if isinstance(node, ast.ClassDef)
-            and any(isinstance(base, ast.Name) and base.id in names for base in node.bases)
+            for source in sources()
+            for node in source.classes
+            if any(isinstance(base, ast.Name) and base.id in names for base in node.bases)
         }
         if found <= names:
             return names
@@ -42,12 +76,11 @@ def error_classes(trees: dict[Path, ast.Module]) -> set[str]:
 @functools.cache
 def templates() -> dict[str, str]:
     """Every literal template of the sources, with the place where it stands."""
-    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES}
-    makers = error_classes(trees)
+    makers = error_classes()
     found = {}
-    for path, tree in trees.items():
-        for node in ast.walk(tree):
-            if not isinstance(node, ast.Call) or not node.args:
+    for source in sources():
+        for node in source.calls:
+            if not node.args:
                 continue
             called = node.func
             name = called.id if isinstance(called, ast.Name) else getattr(called, "attr", None)
@@ -58,8 +91,7 @@ def templates() -> dict[str, str]:
                 and getattr(called.value.func, "id", "") == "super"
             )
             if name in makers or is_super:
-                place = f"{path.relative_to(ROOT)}:{node.lineno}"
-                found |= dict.fromkeys(literals(node.args[0], {}), place)
+                found |= dict.fromkeys(literals(node.args[0], {}), source.place(node))
     found |= {template: "pipelines/core/errors.py" for template, _ in errors._LIMITS.values()}
     found[errors._OTHER] = "pipelines/core/errors.py"
     return found
@@ -73,16 +105,9 @@ def spoken() -> dict[str, str]:
     the page shows.
     """
     found = {}
-    for path in SOURCES:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        constants = {
-            node.targets[0].id: node.value
-            for node in tree.body
-            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
-        }
-        for node in ast.walk(tree):
-            if not isinstance(node, ast.Call):
-                continue
+    for source in sources():
+        constants = source.constants
+        for node in source.calls:
             texts_here: set[str] = set()
             name = getattr(node.func, "id", getattr(node.func, "attr", None))
             if name in SPEAKERS:
@@ -91,8 +116,7 @@ def spoken() -> dict[str, str]:
                 given = {each.arg: set(literals(each.value, constants)) for each in node.keywords}
                 texts_here = given.get("title", set())
                 texts_here |= {shown_part(each) for each in given.get("description", ())}
-            place = f"{path.relative_to(ROOT)}:{node.lineno}"
-            found |= dict.fromkeys(texts_here - {""}, place)
+            found |= dict.fromkeys(texts_here - {""}, source.place(node))
     return found
 
 
@@ -245,16 +269,15 @@ def test_sentences_within_a_sentence_are_translated_too_also_when_they_were_stor
 def nested_reasons() -> list[str]:
     """The places where a sentence for people is put into another as a plain text."""
     found = []
-    for path in SOURCES:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for handler in ast.walk(tree):
-            if not isinstance(handler, ast.ExceptHandler) or handler.name is None:
+    for source in sources():
+        for handler in source.handlers:
+            if handler.name is None:
                 continue
             kinds = {each.id for each in ast.walk(handler.type) if isinstance(each, ast.Name)}
             if not kinds & error_names():
                 continue
             found += [
-                f"{path.relative_to(ROOT)}:{node.lineno}"
+                source.place(node)
                 for node in ast.walk(handler)
                 if isinstance(node, ast.keyword)
                 and isinstance(node.value, ast.Call)
@@ -265,8 +288,7 @@ def nested_reasons() -> list[str]:
 
 @functools.cache
 def error_names() -> frozenset[str]:
-    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES}
-    return frozenset(error_classes(trees) - {"Message"})
+    return frozenset(error_classes() - {"Message"})
 
 
 def test_no_sentence_is_put_into_another_as_a_text_that_cannot_be_translated():

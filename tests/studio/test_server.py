@@ -23,7 +23,7 @@ from studio.page.head import CHINESE, UNREACHABLE
 from studio.page.widgets import Visitor
 from studio.serving import listen
 from tests.patience import PATIENCE
-from tests.studio.live import live_studio, options_for, paint, sentence, settings
+from tests.studio.live import build_api, live_studio, options_for, paint, sentence, settings
 
 JOBS = "/api/v1/jobs/text_to_image"
 
@@ -92,7 +92,7 @@ def test_own_samplers_that_fail_when_imported_are_reported_and_not_offered_once_
     for name, line in lines.items():
         source = OWN_SAMPLER.format(name=name, line=line)
         (options.home / "samplers" / f"{name}.py").write_text(source)
-    with live_studio(options) as (studio, address):
+    with live_studio(options, build_api) as (studio, address):
         warm_up(studio)
         listed = httpx.get(f"{address}/api/v1/samplers").json()["samplers"]
         assert {each["name"] for each in listed} & {*lines} == {"Fine"}

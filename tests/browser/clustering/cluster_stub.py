@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 from typing import Any
 
@@ -13,8 +14,8 @@ from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from sklearn.cluster import KMeans
 
-from pipelines.clustering.data.datasets import DatasetRequest, make
-from pipelines.clustering.projecting import project
+from pipelines.clustering.data.datasets import Dataset, DatasetRequest, make
+from pipelines.clustering.projecting import Projection, project
 from pipelines.clustering.steps import agglomerative, dbscan, gmm, kmeans
 from pipelines.clustering.steps.frames import make_frames
 from pipelines.core.paths import ASSETS
@@ -53,6 +54,21 @@ def shown(count: int) -> np.ndarray:
     return np.linspace(0, count - 1, min(count, SHOWN)).astype(np.int64)
 
 
+@functools.cache
+def made(name: str) -> Dataset:
+    return make(SETS[name])
+
+
+@functools.cache
+def projected(name: str, dims: int, projection: str) -> Projection:
+    return project(made(name).X, dims, projection)
+
+
+@functools.cache
+def fitted(name: str, clusters: int) -> KMeans:
+    return KMeans(clusters, n_init=1, random_state=0).fit(made(name).X)
+
+
 def app(asked: list[str]) -> FastAPI:
     """The page; every path that the plot asks for is put into ``asked``."""
     served = FastAPI()
@@ -67,14 +83,13 @@ def app(asked: list[str]) -> FastAPI:
     def points(name: str, dims: int = 2, projection: str = "pca", scaling: str = "none"):
         if name not in SETS:
             return JSONResponse({"error": {"message": "This data is no longer here."}}, 404)
-        data = make(SETS[name])
+        data, seen = made(name), projected(name, dims, projection)
         rows = shown(len(data.X))
-        projected = project(data.X, dims, projection)
         # As data far from 0 are sent.
         offset, unit = np.array([100, -50, 0])[:dims], np.array([2, 0.5, 1])[:dims]
         density = None
         if len(rows) < len(data.X):
-            counts, xs, ys = np.histogram2d(*projected.points.T, bins=(256, 192))
+            counts, xs, ys = np.histogram2d(*seen.points.T, bins=(256, 192))
             density = {
                 "width": 256,
                 "height": 192,
@@ -85,24 +100,23 @@ def app(asked: list[str]) -> FastAPI:
             "points": len(data.X),
             "shown": len(rows),
             "dims": dims,
-            "method": projected.method,
+            "method": seen.method,
             "columns": data.columns,
-            "axes": data.columns[:dims] if projected.method == "none" else ["PC1", "PC2", "PC3"],
+            "axes": data.columns[:dims] if seen.method == "none" else ["PC1", "PC2", "PC3"],
             "offset": offset.tolist(),
             "unit": unit.tolist(),
-            "note": projected.note and projected.note.template.format(**projected.note.values),
+            "note": seen.note and seen.note.template.format(**seen.note.values),
             "truth": None if data.truth is None else data.truth[rows].tolist(),
             "density": density,
         }
-        positions = ((projected.points[rows] - offset) / unit).astype("<f4")
+        positions = ((seen.points[rows] - offset) / unit).astype("<f4")
         return blocks(header, positions, rows.astype("<u4"))
 
     @served.get("/api/v1/clusterings/{job}/labels")
     def labels(job: str, algorithm: str = "kmeans"):
         name, clusters = job.split("-")
-        data = make(SETS[name])
-        fitted = KMeans(int(clusters), n_init=1, random_state=0).fit(data.X)
-        found = fitted.labels_.astype("<i2")
+        data, fit = made(name), fitted(name, int(clusters))
+        found = fit.labels_.astype("<i2")
         found[:: len(found) // 12] = -1
         header = {
             "clusters": int(clusters),
@@ -110,7 +124,7 @@ def app(asked: list[str]) -> FastAPI:
             "sizes": np.bincount(found[found >= 0]).tolist(),
             "algorithm": algorithm,
         }
-        header["centres"] = fitted.cluster_centers_.tolist() if data.X.shape[1] == 2 else None
+        header["centres"] = fit.cluster_centers_.tolist() if data.X.shape[1] == 2 else None
         # As where the points are a picture's colours.
         header["inks"] = ["#336699", "#cc3311", "#225522"] if name == "colours" else None
         return blocks({**header, "ellipses": None}, found[shown(len(found))])
@@ -118,7 +132,7 @@ def app(asked: list[str]) -> FastAPI:
     @served.post("/api/v1/cluster-animations")
     async def animations(request: Request):
         asked_for = await request.json()
-        X = make(SETS[asked_for["data"]]).X
+        X = made(asked_for["data"]).X
         steps, dense = STEPS[asked_for["algorithm"]]
         parameters = asked_for.get("parameters", {})
         eps = parameters.get("eps", 0.15)

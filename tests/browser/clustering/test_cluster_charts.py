@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from playwright.sync_api import Page
 from scipy.cluster.hierarchy import fcluster, linkage
 
 from pipelines.clustering.labels import renumber
@@ -24,6 +26,7 @@ from studio.features.clustering.charts.thumbnails import thumbnail
 from studio.features.clustering.results.scores import comparison
 from studio.page.theme import STONE
 from studio.page.widgets import Visitor
+from tests.patience import PATIENCE
 from tests.studio.features.clustering.charts.chart_examples import DATA, EVIL, RESULT, ROWS
 
 VISITOR = Visitor(Owner("local", "you", is_host=True), "en")
@@ -41,16 +44,40 @@ THEME = (
 )
 
 
-@pytest.fixture
-def page(browser) -> Iterator:
-    context = browser.new_context(viewport={"width": 600, "height": 700})
+SIZE = {"width": 600, "height": 700}
+
+
+@pytest.fixture(scope="module")
+def blank(browser) -> Iterator[Page]:
+    context = browser.new_context(viewport=SIZE)
     page = context.new_page()
-    failures = []
-    page.on("pageerror", lambda error: failures.append(str(error)))
+    page.set_default_timeout(1000 * PATIENCE)
     page.route(f"{HERE}**", served)
-    page.goto(HERE)
     yield page
     context.close()
+
+
+@pytest.fixture(scope="module")
+def alone(blank) -> Iterator[Page]:
+    """A page for what was saved, where there is neither the page's style nor its width."""
+    page = blank.context.new_page()
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def page(blank) -> Iterator[Page]:
+    """The browser's one page, loaded anew; its errors fail the test."""
+    failures = []
+
+    def note(error) -> None:
+        failures.append(str(error))
+
+    blank.on("pageerror", note)
+    blank.set_viewport_size(SIZE)
+    blank.goto(HERE)
+    yield blank
+    blank.remove_listener("pageerror", note)
     assert failures == []
 
 
@@ -284,31 +311,14 @@ def test_a_saved_elbow_holds_the_points_of_its_curve(page, tmp_path):
     assert "Click a mark" not in " ".join(words(root))
 
 
-def every_chart() -> list[tuple[str, str]]:
-    pictures = {"kmeans": thumbnail(POINTS, np.zeros(40, int))}
-    return [
-        *((name, chart(name, DATA[name], VISITOR)) for name in CHARTS),
-        ("dendrogram", dendrogram(TREE[:, :2], TREE[:, 2], 2, VISITOR)),
-        ("confusion", confusion(RESULT["agreement"], VISITOR)),
-        ("comparison", comparison(ROWS, pictures, VISITOR)),
-    ]
-
-
-def test_every_chart_is_saved_whole_and_the_same_from_a_phone(page, tmp_path):
-    names = set()
-    for name, html in every_chart():
-        page.set_viewport_size({"width": 1280, "height": 800})
-        show(page, html)
-        path = saved(page, "svg", tmp_path)
-        text = path.read_text(encoding="utf-8")
-        root = ET.fromstring(text)
-        assert {each.tag.removeprefix(SVG) for each in root.iter()} <= DRAWN, name
-        assert not re.search(r"var\(|url\(|color-mix|href|javascript| on\w+=", text), name
-        assert page.locator("h4").first.inner_text() == root.findtext(f"{SVG}title")
-        page.set_viewport_size({"width": 390, "height": 800})
-        assert saved(page, "svg", tmp_path).read_text(encoding="utf-8") == text, name
-        names.add(path.name)
-    assert len(names) == len(every_chart())
+PICTURES = {"kmeans": thumbnail(POINTS, np.zeros(40, int))}
+EVERY_CHART: dict[str, Callable[[], str]] = {
+    **{name: partial(chart, name, DATA[name], VISITOR) for name in CHARTS},
+    "dendrogram": lambda: dendrogram(TREE[:, :2], TREE[:, 2], 2, VISITOR),
+    "confusion": lambda: confusion(RESULT["agreement"], VISITOR),
+    "comparison": lambda: comparison(ROWS, PICTURES, VISITOR),
+}
+QUICK_CHARTS = ("silhouette", "dendrogram", "confusion", "comparison")
 
 
 CUT_OFF = """() => {
@@ -321,19 +331,39 @@ CUT_OFF = """() => {
 }"""
 
 
-def test_a_saved_chart_opened_by_itself_is_whole_and_in_its_colours(page, tmp_path):
-    """Without the page there is neither its style nor its width."""
-    for name, html in every_chart():
-        show(page, html)
-        path = saved(page, "svg", tmp_path)
-        alone = page.context.new_page()
-        alone.goto(path.as_uri())
-        width, height = size(ET.parse(path).getroot())
-        alone.set_viewport_size({"width": int(width), "height": int(height)})
-        assert alone.evaluate(CUT_OFF) == [], name
-        ink = alone.evaluate("getComputedStyle(document.querySelector('text')).fill")
-        assert ink == "rgb(42, 40, 37)", name
-        alone.close()
+@pytest.mark.parametrize(
+    "name",
+    [
+        *QUICK_CHARTS,
+        *(
+            pytest.param(name, marks=pytest.mark.deep)
+            for name in EVERY_CHART
+            if name not in QUICK_CHARTS
+        ),
+    ],
+)
+def test_a_chart_is_saved_whole_the_same_from_a_phone_and_in_its_colours(
+    page, alone, tmp_path, name
+):
+    page.set_viewport_size({"width": 1280, "height": 800})
+    show(page, EVERY_CHART[name]())
+    path = saved(page, "svg", tmp_path)
+    text = path.read_text(encoding="utf-8")
+    root = ET.fromstring(text)
+    assert {each.tag.removeprefix(SVG) for each in root.iter()} <= DRAWN
+    assert not re.search(r"var\(|url\(|color-mix|href|javascript| on\w+=", text)
+    assert page.locator("h4").first.inner_text() == root.findtext(f"{SVG}title")
+    page.set_viewport_size({"width": 390, "height": 800})
+    again = saved(page, "svg", tmp_path)
+    assert again.name == path.name
+    assert again.read_text(encoding="utf-8") == text
+
+    alone.goto(path.as_uri())
+    width, height = size(root)
+    alone.set_viewport_size({"width": int(width), "height": int(height)})
+    assert alone.evaluate(CUT_OFF) == []
+    ink = alone.evaluate("getComputedStyle(document.querySelector('text')).fill")
+    assert ink == "rgb(42, 40, 37)"
 
 
 def test_what_people_wrote_stays_text_in_a_saved_chart(page, tmp_path):

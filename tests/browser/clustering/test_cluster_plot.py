@@ -391,6 +391,7 @@ def test_the_shading_has_the_colours_of_the_clusters_that_are_not_hidden(page):
     page.locator("#plot .legend button[data-label='0']").click()
 
 
+@pytest.mark.deep
 def test_marks_of_a_sample_let_its_density_through_until_one_comes_closer(page):
     mark = f"(() => {{ const of = {PLOT}.look.kinds.find(({{ shape }}) => shape === 'circle');"
     mark += " return [of.radius, of.alpha]; })()"
@@ -405,6 +406,7 @@ def test_marks_of_a_sample_let_its_density_through_until_one_comes_closer(page):
     assert opaque == 1
 
 
+@pytest.mark.deep
 def test_what_is_known_of_a_point_goes_with_it_when_the_picture_moves(page):
     show(page, data="blobs")
     page.evaluate(f"{PLOT}.camera.home(); {PLOT}.moved()")
@@ -438,6 +440,7 @@ def test_a_space_is_turned_by_dragging(page):
     assert page.evaluate(f"[...{PLOT}.layers.screen.slice(0, 60)]") == pytest.approx(before)
 
 
+@pytest.mark.deep
 def test_pictures_lie_at_their_points_and_more_of_them_closer_by(page):
     loaded = f"{PLOT}.state().thumbs && [...{PLOT}.thumbs.loaded.values()].every((p) => p.complete)"
     seen = show(page, data="few", thumbs=True)
@@ -468,6 +471,7 @@ def save(page, kind: str, folder: Path) -> Path:
     return path
 
 
+@pytest.mark.deep
 def test_very_many_points_are_saved_as_pictures_between_axes_and_legend(page, tmp_path):
     show(page, data="large", labels="large-4")
     root = ElementTree.parse(save(page, "SVG", tmp_path)).getroot()
@@ -529,6 +533,7 @@ def test_it_fits_a_phone_in_both_themes(opened, address, theme):
     assert page.evaluate(f"{PLOT}.colours.dark") == (theme == "dark")
 
 
+@pytest.mark.deep
 def test_it_speaks_chinese(opened):
     page = opened(locale="zh-CN")
     animate(page, "few", "kmeans", clusters=3)

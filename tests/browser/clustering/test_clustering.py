@@ -19,8 +19,8 @@ PLOT = "window.atelierPlots?.['cluster-plot']?.state()"
 
 @pytest.fixture
 def page(visit) -> Page:
-    page = visit()
-    open_tab(page)
+    page = visit(path="?tab=clustering")
+    until(page, "state.points > 0 && !state.busy")
     kind(page, "Made")  # an earlier test may have left another
     page.locator("#cluster-of-made").wait_for()
     return page
@@ -56,7 +56,7 @@ def figure(page: Page, name: str) -> str:
     return page.locator(f"#cluster-panel .card[data-figure={name}] b").inner_text()
 
 
-def test_k_means_is_found_again_after_a_refresh_and_what_cannot_be_made_is_foreseen(page):
+def test_k_means_is_found_again_after_a_refresh(page):
     choose(page, "data-name", "Blobs")
     page.locator("#cluster").click()
     assert until(page, "state.clusters === 3")["points"] == 600
@@ -66,7 +66,9 @@ def test_k_means_is_found_again_after_a_refresh_and_what_cannot_be_made_is_fores
     until(page, "state.clusters === 3")
     expect(page.locator("#cluster-panel .card[data-figure=silhouette]")).to_be_visible()
 
-    # No algorithm stumbles over the values of the one before.
+
+@pytest.mark.deep
+def test_no_algorithm_stumbles_over_the_values_of_the_one_before(page):
     for name, title in (("spectral", "Spectral clustering"), ("mixture", "Gaussian mixture"),
                         ("agglomerative", "Agglomerative clustering")):  # fmt: skip
         choose(page, "algorithm", title)
@@ -74,7 +76,9 @@ def test_k_means_is_found_again_after_a_refresh_and_what_cannot_be_made_is_fores
     page.wait_for_timeout(1000)
     expect(page.locator(".toast-body")).to_have_count(0)
 
-    # A refusal is foreseen, and the button leads from the lesson to it.
+
+@pytest.mark.deep
+def test_a_refusal_is_foreseen_and_the_button_leads_from_the_lesson_to_it(page):
     choose(page, "data-name", "Iris")
     expect(page.locator("#cluster-data-said")).to_contain_text("150 points")
     choose(page, "algorithm", "K-Means")
@@ -202,9 +206,8 @@ def test_own_centres_are_placed_on_whatever_data_come_next(page):
     until(page, "state.clusters > 0")
 
 
-def test_drawn_points_and_a_table_are_clustered_and_its_rows_come_out_with_their_clusters(
-    page, tmp_path
-):
+@pytest.mark.deep
+def test_drawn_points_are_clustered(page):
     choose(page, "algorithm", "K-Means")
     kind(page, "Draw points")
     until(page, "state.mode === 'draw'")
@@ -221,6 +224,8 @@ def test_drawn_points_and_a_table_are_clustered_and_its_rows_come_out_with_their
     page.locator("#cluster").click()
     assert until(page, "state.clusters === 2")["points"] == drawn
 
+
+def test_a_table_is_clustered_and_its_rows_come_out_with_their_clusters(page, tmp_path):
     table = people(tmp_path / "people.csv")
     kind(page, "Table")
     page.locator("#cluster-file input[type=file]").set_input_files(table)

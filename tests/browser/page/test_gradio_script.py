@@ -15,6 +15,7 @@ from studio.page.gradio_script import (
     Change,
     changed_scripts,
 )
+from tests.patience import wait_until
 
 # Both over random listeners: some name a component twice, some without an event.
 COMPARE_EVENTS = """([before, after]) => {
@@ -134,16 +135,26 @@ def test_the_page_is_not_built_again_before_a_reload(blank):
     assert [blank.evaluate(COUNT_BUILDS, text) for text in both(BUILT_ONCE)] == [3, 2]
 
 
-def test_the_page_loads_the_changed_scripts(visit):
+# How many frames the page asks for in a quarter of a second.
+COUNT_FRAMES = """() => new Promise((done) => {
+  const own = window.requestAnimationFrame;
+  let frames = 0;
+  window.requestAnimationFrame = (draw) => (frames++, own.call(window, draw));
+  setTimeout(() => { window.requestAnimationFrame = own; done(frames); }, 250);
+})"""
+
+
+def test_the_page_loads_the_changed_scripts_and_draws_nothing_when_nothing_happens(visit):
     page = visit(path="?tab=paint")
     page.fill("#prompt textarea", "a mug")
     loaded = page.evaluate("performance.getEntriesByType('resource').map(each => each.name)")
     changed = changed_scripts()
     scripts = [url for url in loaded if url.rpartition("/")[2] in changed]
-    assert len(scripts) == len(changed) == 3
+    assert len(scripts) == len(changed) == 4
     for url in scripts:
         answer = page.request.get(url)
         assert answer.text() == changed[url.rpartition("/")[2]]
         assert re.match("text/javascript", answer.headers["content-type"])
         tag = {"if-none-match": answer.headers["etag"]}
         assert page.request.get(url, headers=tag).status == 304
+    wait_until(lambda: page.evaluate(COUNT_FRAMES) == 0)

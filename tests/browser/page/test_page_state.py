@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 
 import httpx
+import pytest
 from playwright.sync_api import Page, expect
 
 from studio.core.cleaning import KIND
@@ -25,8 +26,6 @@ def reload(page: Page) -> None:
 
 
 def test_the_tab_and_what_was_typed_outlive_a_reload_and_back_goes_to_the_tab_before(visit, studio):
-    with httpx.Client(base_url=studio[1]) as client:
-        paint(client, prompt="the newest picture")  # what a new page begins with
     page = visit()
     page.fill("#prompt textarea", "typed and not sent")
     page.get_by_role("tab", name="Gallery").click()
@@ -67,7 +66,15 @@ def test_the_tab_and_what_was_typed_outlive_a_reload_and_back_goes_to_the_tab_be
     page.get_by_role("tab", name="Text to image").click()
     expect(page.locator("#prompt textarea")).to_have_value("typed and not sent")
 
-    # A new tab of the browser begins with them; what is sent stays in its own.
+
+@pytest.mark.deep
+def test_a_new_tab_of_the_browser_begins_with_what_was_typed_and_not_with_what_was_sent(
+    visit, studio
+):
+    with httpx.Client(base_url=studio[1]) as client:
+        paint(client, prompt="the newest picture")  # what a new page begins with
+    page = visit()
+    page.fill("#prompt textarea", "typed and not sent")
     other = visit()
     expect(other.locator("#prompt textarea")).to_have_value("typed and not sent")
     other.fill("#prompt textarea", "x" * 10_001)
@@ -79,6 +86,19 @@ def test_the_tab_and_what_was_typed_outlive_a_reload_and_back_goes_to_the_tab_be
     expect(newest).to_have_url(re.compile(r"/\?tab=paint&theme=x$"))
 
 
+def test_a_group_s_name_leads_to_its_first_tab_and_back_to_the_tab_before(visit):
+    page = visit(path="?tab=labs")
+    expect(page.locator("#inside-text")).to_be_visible()
+    expect(page).to_have_url(at("inside"))
+    open_tab(page, "Shorten a LLaMA")
+    expect(page.locator("#shorten-model")).to_be_visible()
+    expect(page).to_have_url(at("shorten"))
+    page.go_back()
+    expect(page.locator("#inside-text")).to_be_visible()
+    expect(page).to_have_url(at("inside"))
+
+
+@pytest.mark.deep
 def test_tabs_of_a_group_stand_in_the_address_and_old_names_lead_there(visit):
     page = visit(path="?tab=compare")
     expect(page.locator("#compare-prompt")).to_be_visible()

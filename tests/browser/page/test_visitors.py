@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from studio.core.accounts.accounts import Account
-from studio.core.accounts.passwords import hash_password
+from studio.core.accounts.passwords import hash_made_password
 from tests.browser.conftest import USUAL
 from tests.patience import PATIENCE
 from tests.studio.live import live_studio, options_for, paint
@@ -17,7 +17,7 @@ PASSWORD = "only for friends"
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory, twin_home):
-    guests = Account("guest", hash_password(PASSWORD), None)
+    guests = Account("guest", hash_made_password(PASSWORD), None)
     options = options_for(tmp_path_factory.mktemp("shared") / "home", twin_home, accounts=(guests,))
     with live_studio(options) as (_, address):
         yield address

@@ -16,7 +16,16 @@ from studio.core.gallery.metadata import axes_of, png_bytes, read_settings
 from studio.core.services import Studio
 from tests.patience import PATIENCE
 from tests.pipelines.core.test_uploads import png_header
-from tests.studio.live import TINY, live_studio, options_for, paint, sentence, settings, wait_for
+from tests.studio.live import (
+    TINY,
+    build_api,
+    live_studio,
+    options_for,
+    paint,
+    sentence,
+    settings,
+    wait_for,
+)
 
 JOBS = "/api/v1/jobs/text_to_image"
 COMPARE = "/api/v1/jobs/compare_samplers"
@@ -24,7 +33,7 @@ COMPARE = "/api/v1/jobs/compare_samplers"
 
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory, twin_home) -> Iterator[tuple[Studio, str]]:
-    with live_studio(options_for(tmp_path_factory.mktemp("api"), twin_home)) as running:
+    with live_studio(options_for(tmp_path_factory.mktemp("api"), twin_home), build_api) as running:
         yield running
 
 

@@ -157,7 +157,7 @@ def test_events_come_at_once_through_nginx_s_default_buffers(studio, tmp_path):
 
 
 @pytest.mark.nginx
-@pytest.mark.parametrize("strips", [True, False])
+@pytest.mark.parametrize("strips", [True, pytest.param(False, marks=pytest.mark.deep)])
 def test_studio_below_a_path_leads_nowhere_else(studio_below, tmp_path, strips: bool):
     """By the README's recipe, and by a proxy that leaves the path in the address."""
     recipe = readme_recipe() if strips else AS_GRADIO_S_GUIDE

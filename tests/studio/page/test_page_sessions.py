@@ -42,6 +42,19 @@ def test_a_page_costs_a_few_kilobytes(sessions):
     assert used / 50 < 10_000
 
 
+def test_a_queue_without_events_rests(sessions, blocks, monkeypatch):
+    looks = []
+    monkeypatch.setattr(type(blocks._queue), "__len__", lambda queue: looks.append(1) or 0)
+
+    async def wait() -> None:
+        task = asyncio.create_task(blocks._queue.start_processing())
+        await asyncio.sleep(0.2)
+        task.cancel()
+
+    asyncio.run(wait())
+    assert 0 < len(looks) <= 25
+
+
 def test_pages_have_values_of_their_own(sessions, blocks):
     one, other = sessions["one"], sessions["other"]
     one[blocks.chosen._id] = ["cat"]

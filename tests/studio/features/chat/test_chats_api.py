@@ -14,7 +14,7 @@ from studio.core.services import Studio
 from studio.features.chat.answers.answers import Answers
 from tests.patience import wait_until
 from tests.studio.features.chat.parrot import Parrot
-from tests.studio.live import live_studio, sentence
+from tests.studio.live import build_api, live_studio, sentence
 from tests.studio.people import ACCOUNTS
 
 CHATS = "/api/v1/chats"
@@ -81,7 +81,7 @@ def studio(tmp_path_factory, perch) -> Iterator[tuple[Studio, str]]:
         patch.setattr(
             feature, "Answers", lambda chats, _, *rest, **more: Answers(chats, run, *rest, **more)
         )
-        with live_studio(options) as running:
+        with live_studio(options, build_api) as running:
             yield running
 
 

@@ -194,8 +194,11 @@ def test_an_answer_that_has_grown_is_drawn_as_one_that_was_there(step):
 @pytest.mark.parametrize(
     "line",
     [
-        *("Plain words. ", "1. item **x** `y`\n"),
-        *(pytest.param(e, marks=pytest.mark.deep) for e in ("x = 1\n", "- a\n\n", "> q\n")),
+        "Plain words. ",
+        *(
+            pytest.param(each, marks=pytest.mark.deep)
+            for each in ("1. item **x** `y`\n", "x = 1\n", "- a\n\n", "> q\n")
+        ),
     ],
 )
 def test_work_on_an_answer_is_in_proportion_to_its_length(line):
@@ -228,7 +231,16 @@ def test_spaces_between_what_comes_are_kept():
     assert "x = 1\n\ny" in Reader(shown(["```\nx = 1", "\n", "\n", "y"])).text
 
 
-@pytest.mark.parametrize("piece", ["[", "\\[\n", "| a ", "```java\n" + SLOW + "\n```\n"])
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "[",
+        *(
+            pytest.param(each, marks=pytest.mark.deep)
+            for each in ("\\[\n", "| a ", "```java\n" + SLOW + "\n```\n")
+        ),
+    ],
+)
 def test_text_made_to_be_slow_keeps_this_process_free(piece):
     text = (piece * (MAX_RENDERED // len(piece)))[: MAX_RENDERED - 1]
     begin = time.thread_time()

@@ -98,6 +98,7 @@ def test_a_clustering_that_was_killed_runs_again_and_its_process_and_files_are_g
         studio.close()
 
 
+@pytest.mark.deep
 def test_data_that_were_half_written_are_not_there_and_are_made_again(options, tmp_path):
     process = begun(MAKING, options.home, tmp_path)
     try:

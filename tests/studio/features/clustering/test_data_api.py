@@ -19,7 +19,7 @@ from pipelines.clustering.data.datasets import make as make_data
 from pipelines.clustering.projecting import choose_rows
 from studio.core.services import Options, Studio
 from studio.features.clustering.plot.points import Plotted
-from tests.studio.live import live_studio, sentence
+from tests.studio.live import build_api, live_studio, sentence
 from tests.studio.people import ACCOUNTS
 
 TABLES, DATA = "/api/v1/cluster-tables", "/api/v1/cluster-data"
@@ -33,7 +33,7 @@ def studio(tmp_path_factory) -> Iterator[tuple[Studio, str]]:
     options = Options(
         tmp_path_factory.mktemp("data"), device="cpu", offline=True, accounts=ACCOUNTS
     )
-    with live_studio(options) as running:
+    with live_studio(options, build_api) as running:
         yield running
 
 

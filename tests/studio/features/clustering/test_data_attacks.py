@@ -44,7 +44,7 @@ from tests.pipelines.clustering.data.lying_parquet import (
     varint,
     zeros,
 )
-from tests.studio.live import live_studio, sentence
+from tests.studio.live import build_api, live_studio, sentence
 
 TABLES, DATA = "/api/v1/cluster-tables", "/api/v1/cluster-data"
 
@@ -52,7 +52,7 @@ TABLES, DATA = "/api/v1/cluster-tables", "/api/v1/cluster-data"
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory) -> Iterator[tuple[Studio, str]]:
     options = Options(tmp_path_factory.mktemp("attacked"), device="cpu", offline=True)
-    with live_studio(options) as running:
+    with live_studio(options, build_api) as running:
         yield running
 
 

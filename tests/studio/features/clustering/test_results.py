@@ -30,7 +30,7 @@ from studio.core.services import Options, Studio
 from studio.features.clustering.plot import overlay, points
 from studio.features.clustering.results.results import CLUSTER, COMPARE, CURVE
 from tests.patience import PATIENCE, wait_until
-from tests.studio.live import live_studio, sentence, wait_for, waiting_client
+from tests.studio.live import build_api, live_studio, sentence, wait_for, waiting_client
 from tests.studio.people import ACCOUNTS
 
 API = "/api/v1"
@@ -40,7 +40,9 @@ ADA = Owner("ada", "ada", is_host=False)
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory) -> Iterator[tuple[Studio, str]]:
     home = tmp_path_factory.mktemp("results")
-    with live_studio(Options(home, accounts=ACCOUNTS, device="cpu", offline=True)) as running:
+    with live_studio(
+        Options(home, accounts=ACCOUNTS, device="cpu", offline=True), build_api
+    ) as running:
         yield running
 
 

@@ -23,7 +23,7 @@ from studio.features.clustering.forms.data import DataForm
 from studio.features.clustering.results.results import CLUSTER, COMPARE
 from studio.page.widgets import Visitor
 from tests.patience import PATIENCE
-from tests.studio.live import live_studio, sentence, wait_for
+from tests.studio.live import build_api, live_studio, sentence, wait_for
 
 API = "/api/v1"
 PLAIN = b"x,z,kind\n1,5,=b()\n2,,a\n3,6,\n4,7,a\n10,9,=b()\n11,9,=b()\n"
@@ -33,7 +33,7 @@ LOCAL = Visitor(Owner("local", "local", is_host=True), "en")
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory) -> Iterator[tuple[Studio, str]]:
     home = tmp_path_factory.mktemp("truth")
-    with live_studio(Options(home, device="cpu", offline=True)) as running:
+    with live_studio(Options(home, device="cpu", offline=True), build_api) as running:
         yield running
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from contextlib import contextmanager
 from functools import partial
 
 import httpx
@@ -22,7 +23,7 @@ from studio.core.services import Options
 from studio.features.labs.prunings import CURVE, SCORE, SHORTEN
 from tests.patience import PATIENCE
 from tests.pipelines.chat.llamas import save_llama
-from tests.studio.live import live_studio, sentence, wait_for
+from tests.studio.live import build_api, live_studio, sentence, wait_for
 from tests.studio.people import ACCOUNTS, PASSWORDS
 
 ADA, BOB = Owner("ada", "ada", is_host=False), Owner("bob", "bob", is_host=False)
@@ -52,13 +53,26 @@ def put_made(home, id=ID, owner="ada", name="Brief", made_from="tiny"):
     return folder
 
 
-@pytest.fixture
-def studio(tmp_path):
+@contextmanager
+def opened(home):
     """A studio whose worker does not run: jobs stay queued."""
-    put_models(tmp_path)
-    studio = open_studio(Options(tmp_path, accounts=ACCOUNTS, device="cpu", offline=True))
+    put_models(home)
+    studio = open_studio(Options(home, accounts=ACCOUNTS, device="cpu", offline=True))
     yield studio
     studio.close()
+
+
+@pytest.fixture
+def studio(tmp_path):
+    with opened(tmp_path) as studio:
+        yield studio
+
+
+@pytest.fixture(scope="module")
+def refusing_studio(tmp_path_factory):
+    """One studio for all that it refuses, of which nothing is left."""
+    with opened(tmp_path_factory.mktemp("refusing")) as studio:
+        yield studio
 
 
 def end(studio, state: str) -> None:
@@ -92,11 +106,11 @@ def test_owner_and_folder_are_the_server_s_to_say(studio):
         (OWN + "../../chat/tiny", NotFound, "no model called"),
     ],
 )
-def test_what_cannot_be_shortened_is_not_queued(studio, kind, model, error, words):
+def test_what_cannot_be_shortened_is_not_queued(refusing_studio, kind, model, error, words):
     name = {"name": "Brief"} if kind == SHORTEN else {}
     with pytest.raises(error, match=words):
-        studio.submissions.submit(ADA, kind, {"model": model} | name)
-    assert studio.jobs.list("ada") == []
+        refusing_studio.submissions.submit(ADA, kind, {"model": model} | name)
+    assert refusing_studio.jobs.list("ada") == []
 
 
 def test_the_host_may_shorten_what_is_yet_to_be_downloaded(studio):
@@ -238,7 +252,7 @@ def live(tmp_path_factory):
     home = tmp_path_factory.mktemp("live")
     put_models(home)
     options = Options(home, accounts=ACCOUNTS, device="cpu", offline=True)
-    with pytest.MonkeyPatch.context() as patch, live_studio(options) as running:
+    with pytest.MonkeyPatch.context() as patch, live_studio(options, build_api) as running:
         patch.setattr(evaluate, "Effort", partial(evaluate.Effort, 1024, 8, 2))
         yield running
 

@@ -21,7 +21,16 @@ from studio.core.gallery.metadata import (
 from studio.core.gallery.reuse import fields_of
 from studio.core.services import Studio
 from tests.pipelines.diffusion.lora import files
-from tests.studio.live import TINY, live_studio, options_for, paint, sentence, settings, wait_for
+from tests.studio.live import (
+    TINY,
+    build_api,
+    live_studio,
+    options_for,
+    paint,
+    sentence,
+    settings,
+    wait_for,
+)
 from tests.studio.people import ACCOUNTS
 from tests.studio.rows import add_job
 
@@ -33,7 +42,7 @@ STRANGE_ID = "0" * 32
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory, twin_home) -> Iterator[tuple[Studio, str]]:
     home = tmp_path_factory.mktemp("loras")
-    with live_studio(options_for(home, twin_home, accounts=ACCOUNTS)) as running:
+    with live_studio(options_for(home, twin_home, accounts=ACCOUNTS), build_api) as running:
         yield running
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from studio.core.services import Studio
 from tests.patience import PATIENCE
-from tests.studio.live import live_studio, options_for
+from tests.studio.live import build_api, live_studio, options_for
 
 MODEL = "smollm2-135m"
 HELLO = [{"role": "user", "content": "Tell me about ducks."}]
@@ -29,7 +29,7 @@ def running(tmp_path_factory, twin_home) -> Iterator[tuple[Studio, str]]:
     (home / "chat" / "broken.gguf").write_bytes(b"GGUF" + bytes(100))
     for name, text in {"broken": BROKEN, "down": DOWN, "away": AWAY}.items():
         (home / "chat" / f"{name}.yaml").write_text(text)
-    with live_studio(options_for(home, twin_home)) as running:
+    with live_studio(options_for(home, twin_home), build_api) as running:
         yield running
 
 

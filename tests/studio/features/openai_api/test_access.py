@@ -13,7 +13,7 @@ from studio.core.accounts.accounts import LOCAL_OWNER, Owner
 from studio.core.services import Studio
 from tests.patience import PATIENCE
 from tests.studio.features.openai_api.conftest import AWAY, HELLO, MODEL
-from tests.studio.live import live_studio, options_for
+from tests.studio.live import build_api, live_studio, options_for
 from tests.studio.people import ACCOUNTS
 
 ADA = Owner("ada", "ada", is_host=True)
@@ -25,7 +25,7 @@ def locked(tmp_path_factory, twin_home) -> Iterator[tuple[Studio, str]]:
     home = tmp_path_factory.mktemp("locked")
     (home / "chat").mkdir()
     (home / "chat" / "away.yaml").write_text(AWAY)
-    with live_studio(options_for(home, twin_home, accounts=ACCOUNTS)) as running:
+    with live_studio(options_for(home, twin_home, accounts=ACCOUNTS), build_api) as running:
         yield running
 
 

@@ -9,7 +9,7 @@ import pytest
 from studio.core.gallery.metadata import read_settings
 from studio.core.gallery.reuse import fields_of, unused_settings
 from studio.core.services import Studio
-from tests.studio.live import live_studio, options_for, paint, sentence, settings
+from tests.studio.live import build_api, live_studio, options_for, paint, sentence, settings
 from tests.studio.people import ACCOUNTS
 
 LISTS, TEXT = "/api/v1/wildcards", "/api/v1/wildcards/text"
@@ -19,7 +19,7 @@ PAINT = "/api/v1/jobs/text_to_image"
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory, twin_home) -> Iterator[tuple[Studio, str]]:
     home = tmp_path_factory.mktemp("lists")
-    with live_studio(options_for(home, twin_home, accounts=ACCOUNTS)) as running:
+    with live_studio(options_for(home, twin_home, accounts=ACCOUNTS), build_api) as running:
         yield running
 
 

@@ -25,10 +25,16 @@ from studio.core.quota import Quota
 from studio.core.settings import StoredSettings
 from studio.core.store import Store, uses_in
 from studio.features.training.subjects import KIND, MAX_SUBJECTS, Subjects
-from tests.pipelines.dreambooth.data.test_photos import encoded, scene, zipped
+from tests.pipelines.dreambooth.data.test_photos import encoded, zipped
+from tests.pipelines.dreambooth.data.test_photos import scene as large_scene
 from tests.studio.rows import add_job
 
 ANN, BEN, GUEST = "ann", "ben", "guest-1"
+
+
+def scene(size=(160, 120), at=(80, 60), seed=0) -> Image.Image:
+    """A small one, which takes no time to store."""
+    return large_scene(size, at, seed)
 
 
 @dataclass(frozen=True)
@@ -332,7 +338,7 @@ def test_a_guest_s_quota_counts_photos(desk):
     outcomes = desk.add(
         GUEST,
         subject.id,
-        *((f"{n}.png", encoded(scene((1600, 1200), (800, 600), seed=n))) for n in range(3)),
+        *((f"{n}.png", encoded(scene((800, 600), (400, 300), seed=n))) for n in range(3)),
     )
     assert outcomes[0].photo is not None
     assert "a guest may keep 1 MB" in str(outcomes[-1].refusal)

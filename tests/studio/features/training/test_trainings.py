@@ -67,7 +67,9 @@ class Desk:
 
     def subject(self, owner, photos=3):
         made = self.subjects.create(owner, "Whiskers", "kref", "cat")
-        files = [(f"{n}.png", encoded(scene(seed=n))) for n in range(photos)]
+        files = [
+            (f"{n}.png", encoded(scene((200, 150), (60 + 30 * n, 75), n))) for n in range(photos)
+        ]
         list(self.subjects.add(owner, made.id, files))
         return made.id
 
