@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from _pytest.assertion import rewrite
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any import of the hub: no test may leave the machine
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
@@ -59,6 +60,22 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """The sweeps, which are deep, are not even imported where no deep test is to run."""
     quick = config.option.markexpr.startswith("not deep")
     return True if quick and collection_path == SWEEPS else None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config) -> None:
+    """Rewrites the assertions of all tests before the workers start: each would do it for itself.
+
+    It is what pytest's own hook for imports does before it runs a module.
+    """
+    state = config.stash[rewrite.assertstate_key]
+    for path in Path(__file__).parent.rglob("*.py"):
+        if path.name.startswith("test_") or path.name == "conftest.py":
+            compiled = rewrite.get_cache_dir(path) / f"{path.stem}{rewrite.PYC_TAIL}"
+            if rewrite._read_pyc(path, compiled) is None:
+                compiled.parent.mkdir(exist_ok=True)
+                source_hash, code = rewrite._rewrite_test(path, config)
+                rewrite._write_pyc(state, code, source_hash, compiled)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -7,6 +7,10 @@ from threading import Event
 import numpy as np
 import pytest
 
+from tests.compiling import density
+
+__all__ = ["density"]
+
 
 @pytest.fixture
 def stop() -> Event:

@@ -120,7 +120,7 @@ def test_the_code_merges_clusters_below_a_distance(distance, selection, single, 
     ("name", "values"),
     [("dbscan", {"eps": 0.3}), ("hdbscan", {"min_cluster_size": 12, "selection": "leaf"})],
 )
-def test_the_code_names_what_has_run_instead_of_scikit_learn(name, values, stop):
+def test_the_code_names_what_has_run_instead_of_scikit_learn(name, values, stop, density):
     random, chosen = np.random.default_rng(2), params(name, **values)
     centres, noise = random.normal(size=(4, 2)) * 9, random.normal(size=(2100, 2))
     X = centres[random.integers(4, size=2100)] + noise

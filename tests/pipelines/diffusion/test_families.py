@@ -99,7 +99,7 @@ def test_stopping_takes_effect_within_one_step(painted, family):
 
 @pytest.mark.parametrize(
     ("family", "guidance"),
-    [*((family, 20) for family in TWINS), *few_quickly(TWINS, 0.5)],
+    [*few_quickly(TWINS, 20), *few_quickly(TWINS, 0.5)],
 )
 def test_a_negative_prompt_changes_the_picture_or_it_is_said_that_it_does_not(
     painted, family, guidance

@@ -46,7 +46,14 @@ def paint(model: DiffusionModel) -> np.ndarray:
     return model.pipe(**options, generator=generator, output_type="np").images[0]
 
 
-@pytest.mark.parametrize("family", PAINTING_TWINS)
+# All others are loaded and paint in test_families.py, too.
+@pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param(each, marks=() if each in ("sd1", "sdxl", "flux") else pytest.mark.deep)
+        for each in PAINTING_TWINS
+    ],
+)
 def test_each_family_loads_from_its_folder_and_paints(family, twin_folder, tmp_path):
     model = load_folder(twin_folder(family), tmp_path)
     picture = paint(model)
@@ -207,7 +214,13 @@ def test_the_shipped_tokenizer_is_clips():
     assert padded == [49406, 320, 2368, 49407, 0, 0]
 
 
-@pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl", "sd3", "pixart", "sana", "hunyuan"])
+@pytest.mark.parametrize(
+    "family",
+    [
+        *("sd1", "sd3", "sana"),
+        *(pytest.param(e, marks=pytest.mark.deep) for e in ("sd2", "sdxl", "pixart", "hunyuan")),
+    ],
+)
 def test_decode_is_what_the_pipeline_does_with_the_same_latents(family, twin_folder, tmp_path):
     model = load_folder(twin_folder(family), tmp_path)
     options = {"prompt": "a red mug", "num_inference_steps": 1, "width": 64, "height": 64}

@@ -301,8 +301,8 @@ STOCHASTIC = [sampler.name for sampler in SAMPLERS if sampler.stochastic]
 @pytest.mark.parametrize("sampler", [*STOCHASTIC, "DDIM"])
 def test_a_seed_gives_the_same_latents_alone_and_in_a_batch(sampler):
     eta = 1.0 if sampler == "DDIM" else None
-    batch = picked(STARTER, sampler, seeds=(5, 6, 7), eta=eta)
-    for latents, seed in zip(batch, (5, 6, 7), strict=True):
+    batch = picked(STARTER, sampler, seeds=(5, 6), eta=eta)
+    for latents, seed in zip(batch, (5, 6), strict=True):
         alone = picked(STARTER, sampler, seeds=(seed,), eta=eta)
         assert torch.allclose(latents, alone[0], atol=1e-5)
 

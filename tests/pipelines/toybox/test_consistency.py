@@ -17,6 +17,8 @@ from pipelines.toybox.train.control import make_network, steer
 from pipelines.toybox.train.dataset import Shards, make_shards
 from pipelines.toybox.vocabulary import FIRST_RELEASE
 
+pytestmark = pytest.mark.usefixtures("renderer")
+
 
 def _tensor(image):
     return torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1

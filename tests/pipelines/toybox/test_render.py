@@ -8,6 +8,8 @@ from pipelines.toybox.scenes import FIELD_OF_VIEW, Scene, Thing, mirror, sample_
 from pipelines.toybox.shapes import shape_of
 from pipelines.toybox.vocabulary import COLOURS, KINDS, PLACES
 
+pytestmark = pytest.mark.usefixtures("renderer")
+
 
 def _ball(place="grass", **scene) -> Scene:
     return Scene(place=place, things=(Thing("ball", "red"),), distance=3.0, pitch=0, **scene)

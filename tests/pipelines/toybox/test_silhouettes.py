@@ -19,6 +19,8 @@ from pipelines.toybox.scenes import Scene, Thing, sample_scene
 from pipelines.toybox.segmenter import Segmenter, best_order, separate
 from pipelines.toybox.train.segmenter import describe
 
+pytestmark = pytest.mark.usefixtures("renderer")
+
 
 def _disc(x=64.0, y=64.0, radius=30.0, dents=0, depth=0.0) -> np.ndarray:
     """A disc (128, 128) with a soft rim whose radius swings ``dents`` times by ``depth``."""

@@ -10,6 +10,8 @@ from pipelines.toybox.train.dataset import inverse_depth
 from pipelines.toybox.train.sketches import edges, rough_depth, sketch, strokes
 from pipelines.toybox.vocabulary import FIRST_RELEASE
 
+pytestmark = pytest.mark.usefixtures("renderer")
+
 
 @pytest.fixture(scope="module")
 def scene():

@@ -78,6 +78,7 @@ def work(tmp_path_factory):
     patch.undo()
 
 
+@pytest.mark.deep
 def test_renders_are_made_once_and_each_depends_on_its_seed_alone(work):
     shards = Shards(work / "work" / "renders")
     assert len(shards) == 12
@@ -90,6 +91,7 @@ def test_renders_are_made_once_and_each_depends_on_its_seed_alone(work):
     assert before == after
 
 
+@pytest.mark.deep
 def test_renders_of_256_pixels_have_shards_as_long_in_bytes_and_exact_masks(work):
     shards = Shards(work / "work" / "renders-256")
     assert [len(images) for images in shards.images] == [1, 1], "a fourth of six, of all kinds here"
@@ -105,12 +107,14 @@ def test_renders_of_256_pixels_have_shards_as_long_in_bytes_and_exact_masks(work
     assert dataset.scenes_a_shard(128) == 6
 
 
+@pytest.mark.deep
 def test_the_exported_segmenter_cuts_and_is_taken_up_again(work):
     segmenter = load_segmenter(work / "starter" / "segmenter")
     cut = segmenter.cut(Shards(work / "work" / "renders-256").image(0), 2)
     assert [each.shape for each in cut] == [(128, 128), (128, 128)]
 
 
+@pytest.mark.deep
 def test_the_exported_upscaler_is_a_file_that_other_programs_open(work):
     path = work / "starter" / train.UPSCALER
     descriptor = ModelLoader().load_from_file(path)
@@ -136,6 +140,7 @@ def test_the_upscaler_begins_as_the_best_linear_filter():
     assert away < 2e-3
 
 
+@pytest.mark.deep
 def test_latents_belong_to_their_scenes_and_mirror_images(work):
     vae = PatchAutoencoder()
     latents = train_unet.Latents(Shards(work / "work" / "renders"), vae, 128)
@@ -149,6 +154,7 @@ def test_latents_belong_to_their_scenes_and_mirror_images(work):
     torch.testing.assert_close(latents.batch([15]), expected, atol=2e-3, rtol=2e-3)
 
 
+@pytest.mark.deep
 def test_a_second_call_goes_on_where_the_first_ended(work):
     path = work / "work"
     before = Run(path / "base")
@@ -161,6 +167,7 @@ def test_a_second_call_goes_on_where_the_first_ended(work):
     assert 0 < moved < 0.05, "resumed from the weights, not from new ones"
 
 
+@pytest.mark.deep
 def test_the_export_is_a_stable_diffusion_pipeline(work):
     base = work / "starter" / "base"
     pipe = StableDiffusionPipeline.from_pretrained(
@@ -175,6 +182,7 @@ def test_the_export_is_a_stable_diffusion_pipeline(work):
     assert pipe.scheduler.config.prediction_type == "v_prediction"
 
 
+@pytest.mark.deep
 def test_the_card_tells_what_was_trained_and_what_was_measured(work):
     starter = work / "starter"
     facts = json.loads((starter / "training.json").read_text())
@@ -190,6 +198,7 @@ def test_the_card_tells_what_was_trained_and_what_was_measured(work):
     assert "have not been measured" not in card
 
 
+@pytest.mark.deep
 def test_adopting_the_export_gives_the_same_weights_and_counts(work):
     train.main(["adopt", "--work", str(work / "again"), "--starter", str(work / "starter")])
     facts = json.loads((work / "starter" / "training.json").read_text())
@@ -210,6 +219,7 @@ def test_adopting_the_export_gives_the_same_weights_and_counts(work):
         train.main(["adopt", "--work", str(work / "again"), "--starter", str(work / "starter")])
 
 
+@pytest.mark.deep
 def test_the_last_training_of_the_decoder_keeps_the_encoder_and_so_all_latents(work):
     first, last = (Run(work / "work" / name).get("model") for name in ("autoencoder", "decoder"))
     assert torch.equal(first["encoder.weight"], last["encoder.weight"])
@@ -218,6 +228,7 @@ def test_the_last_training_of_the_decoder_keeps_the_encoder_and_so_all_latents(w
     assert torch.equal(exported["refiner.conv_in.weight"], last["refiner.conv_in.weight"].half())
 
 
+@pytest.mark.deep
 def test_the_decoder_for_256_pixels_learns_and_leaves_that_for_128_inside_as_it_is(work):
     run, finished = Run(work / "work" / "decoder-256"), Run(work / "work" / "decoder")
     larger, smaller = run.get("model"), finished.get("model")
@@ -233,6 +244,7 @@ def test_the_decoder_for_256_pixels_learns_and_leaves_that_for_128_inside_as_it_
     assert exported.decode(torch.zeros(1, 12, 4, 4)).sample.shape == (1, 3, 64, 64)
 
 
+@pytest.mark.deep
 def test_what_is_painted_again_from_next_to_no_noise_is_what_it_was(work):
     run = Run(work / "work" / "base")
     shards = Shards(work / "work" / "renders")
@@ -250,6 +262,7 @@ def test_what_is_painted_again_from_next_to_no_noise_is_what_it_was(work):
     assert (far.float() - latents.batch(indices)).abs().mean() > 0.3
 
 
+@pytest.mark.deep
 def test_the_exported_control_models_fit_the_exported_base(work):
     starter = work / "starter"
     net = ControlNetModel.from_pretrained(starter / "controlnet-depth")
@@ -261,6 +274,7 @@ def test_the_exported_control_models_fit_the_exported_base(work):
     assert not (starter / "controlnet-sketch").exists(), "it has not been trained"
 
 
+@pytest.mark.deep
 def test_a_control_training_leaves_the_base_as_it_is_and_moves_its_own_weights(work):
     state = Run(work / "work" / "controlnet-depth")
     base = Run(work / "work" / "base").get("ema")
@@ -270,6 +284,7 @@ def test_a_control_training_leaves_the_base_as_it_is_and_moves_its_own_weights(w
     assert zero.abs().max() > 0, "the zero convolution has learnt"
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize(
     ("method", "condition", "weight"),
     [
@@ -323,7 +338,7 @@ def test_depth_maps_are_bright_where_it_is_near():
     assert inverse_depth(depth).tolist() == [[255, 128], [64, 0]]
 
 
-def test_the_errors_of_a_perfect_estimate_are_nil_whatever_its_scale():
+def test_the_errors_of_a_perfect_estimate_are_nil_whatever_its_scale(renderer):
     scene = render(training_scene(3, FIRST_RELEASE), 64, 64)
 
     class Perfect(torch.nn.Module):
@@ -337,6 +352,7 @@ def test_the_errors_of_a_perfect_estimate_are_nil_whatever_its_scale():
     assert share == 1.0
 
 
+@pytest.mark.deep
 def test_any_text_encodes_and_no_token_stands_for_the_unknown(work):
     tokenizer = train_text.CLIPTokenizer.from_pretrained(work / "starter" / "base" / "tokenizer")
     end = tokenizer.eos_token_id
@@ -347,6 +363,7 @@ def test_any_text_encodes_and_no_token_stands_for_the_unknown(work):
         assert tokenizer.decode(ids).replace(" ", "") == text.replace(" ", "")
 
 
+@pytest.mark.deep
 def test_held_out_words_are_no_tokens_of_their_own(work):
     tokenizer = train_text.CLIPTokenizer.from_pretrained(work / "starter" / "base" / "tokenizer")
     words = {word for kind in HELD_OUT for word in KINDS[kind] if word.isalpha() and word != "hat"}

@@ -295,7 +295,9 @@ def test_what_the_process_says_is_the_error_here(cache, stop, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", [ScoreRequest, CurveRequest, PruneRequest])
-@pytest.mark.parametrize("after", [0, 1, 3, 5])
+@pytest.mark.parametrize(
+    "after", [0, 3, *(pytest.param(each, marks=pytest.mark.deep) for each in (1, 5))]
+)
 def test_a_stop_is_seen_at_the_next_event(cache, stop, kind, after, tmp_path):
     points = {"blocks": (0, 3)} if kind is CurveRequest else {}
     events = engine.run(ask(kind, criterion="taylor", **points), cache, stop, effort=SMALL)

@@ -17,6 +17,8 @@ from pipelines.clustering.labels import renumber
 from pipelines.core.errors import BadRequest, Stopped
 from tests.patience import PROMPTLY
 
+pytestmark = pytest.mark.usefixtures("density")
+
 TOY = np.array([0, 2, 3, 4, 6, 8, 10], float)[:, None]
 
 

@@ -22,6 +22,8 @@ from pipelines.core.errors import BadRequest, Stopped
 from pipelines.core.events import Progress
 from tests.patience import PROMPTLY
 
+pytestmark = pytest.mark.usefixtures("density")
+
 
 def lumps(n: int, d: int = 2) -> np.ndarray:
     rng = np.random.default_rng(1)

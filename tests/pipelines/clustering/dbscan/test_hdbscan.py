@@ -17,6 +17,8 @@ from pipelines.clustering.labels import renumber
 from pipelines.core.errors import BadRequest, Stopped
 from tests.patience import PROMPTLY
 
+pytestmark = pytest.mark.usefixtures("density")
+
 
 def random_set(seed: int) -> tuple[np.ndarray, dict]:
     """Points of continuous values, another kind and dimension for each seed, and settings."""

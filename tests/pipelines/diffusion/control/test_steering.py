@@ -147,8 +147,15 @@ def test_weight_0_changes_nothing_and_weight_1_does(model, painted, base_picture
 # --- equal to diffusers -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model", ["net-a", "swapped"])
-@pytest.mark.parametrize("weight", [0.5, 1.0])
+@pytest.mark.parametrize(
+    ("model", "weight"),
+    [
+        ("net-a", 1.0),
+        ("swapped", 0.5),
+        pytest.param("net-a", 0.5, marks=pytest.mark.deep),
+        pytest.param("swapped", 1.0, marks=pytest.mark.deep),
+    ],
+)
 def test_one_controlnet(model, weight, painted, home):
     ours, _ = painted([{"model": model, "weight": weight}])
     pipe = theirs(StableDiffusionControlNetPipeline, home, controlnet=net(home, model))
@@ -156,7 +163,15 @@ def test_one_controlnet(model, weight, painted, home):
     assert_same(ours, expected)
 
 
-@pytest.mark.parametrize(("start", "end"), [(0.0, 0.5), (0.3, 1.0), (0.2, 0.8), (0.39, 0.41)])
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        (0.2, 0.8),
+        (0.39, 0.41),
+        pytest.param(0.0, 0.5, marks=pytest.mark.deep),
+        pytest.param(0.3, 1.0, marks=pytest.mark.deep),
+    ],
+)
 def test_start_and_end_of_a_controlnet(start, end, painted, home):
     ours, _ = painted([{"model": "net-a", "start": start, "end": end}])
     pipe = theirs(StableDiffusionControlNetPipeline, home, controlnet=net(home, "net-a"))
@@ -187,7 +202,7 @@ def test_two_controlnets(painted, home):
     assert_same(ours, expected)
 
 
-@pytest.mark.parametrize("weight", [0.5, 1.0])
+@pytest.mark.parametrize("weight", [0.5, pytest.param(1.0, marks=pytest.mark.deep)])
 def test_one_adapter(weight, painted, home):
     ours, _ = painted([{"model": "adapter-a", "weight": weight}])
     pipe = theirs(StableDiffusionAdapterPipeline, home, adapter=own(home, "a"))
@@ -246,7 +261,7 @@ def test_a_controlnet_of_sdxl(painted, home):
     assert_same(ours, expected)
 
 
-@pytest.mark.parametrize("weight", [0.5, 1.0])
+@pytest.mark.parametrize("weight", [0.5, pytest.param(1.0, marks=pytest.mark.deep)])
 def test_an_adapter_of_sdxl_steers_the_middle_too(weight, painted, home):
     ours, _ = painted([{"model": "adapter-xl", "weight": weight}], model=LARGE_BASE)
     pipe = theirs(StableDiffusionXLAdapterPipeline, home, LARGE_BASE, adapter=own(home, "xl"))

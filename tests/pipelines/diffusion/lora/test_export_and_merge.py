@@ -70,8 +70,15 @@ def delta_of(factors) -> dict[str, torch.Tensor]:
 # --- export ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("brought", ["kohya", "diffusers"])
-@pytest.mark.parametrize("style", ["kohya", "diffusers"])
+@pytest.mark.parametrize(
+    ("brought", "style"),
+    [
+        ("kohya", "diffusers"),
+        ("diffusers", "kohya"),
+        pytest.param("kohya", "kohya", marks=pytest.mark.deep),
+        pytest.param("diffusers", "diffusers", marks=pytest.mark.deep),
+    ],
+)
 def test_an_exported_file_paints_the_same_picture_in_diffusers(
     lora_cache, library, strong, models, home, tmp_path, style, brought
 ):
@@ -108,7 +115,13 @@ def sdxl_pipe(models):
     return StableDiffusionXLPipeline(**pipe.components | parts)
 
 
-@pytest.mark.parametrize("parts", [("unet", "text_encoder", "text_encoder_2"), ("unet",)])
+@pytest.mark.parametrize(
+    "parts",
+    [
+        ("unet", "text_encoder", "text_encoder_2"),
+        pytest.param(("unet",), marks=pytest.mark.deep),
+    ],
+)
 def test_sdxl_s_file_for_kohya_has_its_names_and_is_loaded_by_diffusers(
     library, sdxl_pipe, tmp_path, parts
 ):
@@ -249,7 +262,7 @@ def test_a_smaller_rank_is_the_nearest_there_is(pipe):
         assert reduce_rank(each, 6) is each
 
 
-@pytest.mark.parametrize("rank", [None, 8, 2])
+@pytest.mark.parametrize("rank", [None, pytest.param(8, marks=pytest.mark.deep), 2])
 def test_a_merged_one_paints_what_its_parts_paint(lora_cache, library, home, pipe, rank):
     parts = []
     for seed, weight in ((1, 0.8), (2, -0.5)):
