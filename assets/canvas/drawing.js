@@ -28,7 +28,7 @@ const view = canvas.getContext("2d");
 const ink = document.createElement("canvas"); // the strokes alone, so that the eraser spares a photo
 const strokes = ink.getContext("2d");
 
-let tool = { size: 6, colour: "#000000", erases: false };
+let tool = { size: 6, colour: find("[data-colour]").dataset.colour, erases: false };
 let done = []; // what was done, oldest first: {ground, id} or {stroke}; a stroke has its canvas's size
 let undone = [];
 let stroke = null; // the one that is being drawn
@@ -104,7 +104,7 @@ function resize() {
 
 function show() {
   const picture = ground();
-  view.fillStyle = "#ffffff";
+  view.fillStyle = "white";
   view.fillRect(0, 0, canvas.width, canvas.height);
   if (picture) view.drawImage(picture, 0, 0, canvas.width, canvas.height);
   view.drawImage(ink, 0, 0);

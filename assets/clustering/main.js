@@ -27,7 +27,7 @@ const DRAWN_BOX = [-1.1, 1.1, -1.1, 1.1];
 
 export function start(element, hooks, given) {
   speak(given.words);
-  const plot = new Plot(element, hooks, given.titles);
+  const plot = new Plot(element, hooks, given);
   (window.atelierPlots ||= {})[given.name] = plot;
   hooks.watch("value", () => plot.follow());
   plot.follow();
@@ -47,9 +47,10 @@ class Plot {
   lassos = false;
   version = 0;
 
-  // titles: of algorithms, by name
-  constructor(element, { props, trigger }, titles = {}) {
+  // titles: of algorithms, by name; palette: by day and in the dark
+  constructor(element, { props, trigger }, { titles = {}, palette }) {
     this.titles = titles;
+    this.palette = palette;
     this.props = props;
     this.trigger = trigger;
     this.element = element;
@@ -192,7 +193,7 @@ class Plot {
   // --- what is seen -------------------------------------------------------------------------------
 
   recoloured() {
-    this.colours = theme(this.element);
+    this.colours = theme(this.element, this.palette);
     this.layers.forget();
     this.refresh();
   }

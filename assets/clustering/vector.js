@@ -3,8 +3,8 @@
 const SET = ["fillStyle", "strokeStyle", "lineWidth", "globalAlpha", "font", "textAlign", "lineCap", "lineJoin"];
 
 export class Vector {
-  fillStyle = "#000000";
-  strokeStyle = "#000000";
+  fillStyle = "black";
+  strokeStyle = "black";
   lineWidth = 1;
   globalAlpha = 1;
   font = "11px sans-serif";

@@ -13,6 +13,7 @@ from pipelines.core.errors import UserError
 from studio.api.access import address_of, login_cookies, tab_query
 from studio.api.dependencies import CurrentLanguage, CurrentStudio
 from studio.core.accounts.accounts import GUEST, Accounts, Login
+from studio.core.palette import SIGN_IN
 from studio.core.replies import status_of
 from studio.i18n import translate
 
@@ -27,10 +28,10 @@ body {{ display: grid; place-items: center; min-height: 90vh; margin: 1rem; }}
 form {{ display: grid; gap: .75rem; width: min(22rem, 100%); }}
 label {{ display: grid; gap: .25rem; }}
 input, button {{ font: inherit; padding: .6rem .75rem; border-radius: .5rem;
-                 border: 1px solid #8888; }}
-button {{ background: #c2410c; color: #fff; border: 0; cursor: pointer; }}
-[role=alert] {{ color: #b91c1c; }}
-@media (prefers-color-scheme: dark) {{ [role=alert] {{ color: #fca5a5; }} }}
+                 border: 1px solid {frame}; }}
+button {{ background: {button_fill}; color: {button_words}; border: 0; cursor: pointer; }}
+[role=alert] {{ color: {alert_colour}; }}
+@media (prefers-color-scheme: dark) {{ [role=alert] {{ color: {alert_at_night}; }} }}
 </style>
 <form method="post" action="login{query}">
 <h1>Atelier</h1>
@@ -80,6 +81,11 @@ class LoginForm:
             alert = f'<p role="alert">{escape(translate(error.message, self.language))}</p>'
         return HTMLResponse(
             PAGE.format(
+                frame=SIGN_IN["frame"],
+                button_fill=SIGN_IN["button"],
+                button_words=SIGN_IN["words"],
+                alert_colour=SIGN_IN["alert"],
+                alert_at_night=SIGN_IN["alert_at_night"],
                 language=self.language,
                 query=self.query,
                 alert=alert,

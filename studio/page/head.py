@@ -1,4 +1,4 @@
-"""What stands first in the head of Gradio's page: who reads it, and the scripts of the whole page.
+"""What stands first in the head of Gradio's page: who reads it, its colours and its scripts.
 
 Gradio's page looks its labels up by ``navigator.language``. Of Chinese it knows the names zh-CN and
 zh-TW only, whatever tables :class:`gradio.I18n` has: under zh, zh-HK or zh-Hans-CN it would be
@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from pipelines.core.paths import ASSETS
 from studio.core.accounts.accounts import owner_of
 from studio.core.gallery.gallery import owner_folder
+from studio.core.palette import css_variables
 from studio.core.rewriting import rewrite_body
 from studio.i18n import language_of, translate
 
@@ -45,7 +46,8 @@ class PageHead:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == "/":
             language = language_of(Headers(scope=scope).get("accept-language"))
-            head = script(owner_of(Request(scope)).id, language).encode()
+            style = f"<style>{css_variables()}</style>"
+            head = f"{style}{script(owner_of(Request(scope)).id, language)}".encode()
             send = rewrite_body(send, lambda body: _with_head(body, language, head))
         await self.app(scope, receive, send)
 

@@ -4,34 +4,10 @@ from __future__ import annotations
 
 import gradio as gr
 
-CLAY = gr.themes.Color(
-    name="clay",
-    c50="#fdf5f1",
-    c100="#fbe8df",
-    c200="#f6cfbe",
-    c300="#eeac92",
-    c400="#e28463",
-    c500="#d16442",
-    c600="#b84f30",
-    c700="#993f27",
-    c800="#7c3524",
-    c900="#662f22",
-    c950="#37150e",
-)
-STONE = gr.themes.Color(
-    name="stone",
-    c50="#faf9f7",
-    c100="#f4f2ee",
-    c200="#e7e4de",
-    c300="#d5d0c8",
-    c400="#a59f95",
-    c500="#67625a",  # muted words: 4.5 : 1 on the darkest of the grounds on which they stand
-    c600="#57534c",
-    c700="#413e39",
-    c800="#2a2825",
-    c900="#1d1b19",
-    c950="#141312",
-)
+from studio.core import palette
+
+CLAY = gr.themes.Color(name="clay", **palette.CLAY)
+STONE = gr.themes.Color(name="stone", **palette.STONE)
 # Nothing is fetched from a font service: the page works offline and tells nobody who looks at it.
 FONT = ("system-ui", "Segoe UI", "Roboto", "Helvetica Neue", "PingFang SC", "Microsoft YaHei",
         "Noto Sans CJK SC", "Noto Sans SC", "sans-serif")  # fmt: skip

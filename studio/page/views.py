@@ -22,6 +22,7 @@ from pipelines.core.messages import Message
 from pipelines.core.sizes import duration, format_bytes
 from pipelines.models.catalog import ModelEntry
 from studio.core.jobs.record import QUEUED
+from studio.core.palette import CLAY
 from studio.page.widgets import Visitor
 
 if TYPE_CHECKING:
@@ -78,8 +79,8 @@ class Progressing:
 
 _MARK = (
     '<svg viewBox="0 0 32 32" aria-hidden="true"><rect x="1" y="1" width="30" height="30" rx="8" '
-    'fill="#b84f30"/><circle cx="12.5" cy="19" r="6.5" fill="#fbe8df"/>'
-    '<path d="M20 8l6 15H14z" fill="#37150e" fill-opacity=".55"/></svg>'
+    f'fill="{CLAY["c600"]}"/><circle cx="12.5" cy="19" r="6.5" fill="{CLAY["c100"]}"/>'
+    f'<path d="M20 8l6 15H14z" fill="{CLAY["c950"]}" fill-opacity=".55"/></svg>'
 )
 
 

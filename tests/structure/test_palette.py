@@ -4,51 +4,32 @@ from __future__ import annotations
 
 import re
 
+from studio.core.palette import TOKENS
 from tests.structure.sources import source_of, tracked_files
 
-PALETTE = "studio/page/theme.py"
+PALETTE = "studio/core/palette.py"
 COLOUR = re.compile(
     r"""#(?:[0-9a-fA-F]{8}|[0-9a-fA-F]{6}|[0-9a-fA-F]{3,4})(?=["'\s;,)<%]|$)"""
     r"|(?:rgba?|hsla?)\(\s*[\d.]+"
 )
 
-# Files that still define colours of their own, with how many. The list may only get shorter, and
-# the numbers smaller.
-KNOWN = {
-    "assets/canvas/drawing.js": 2,
-    "assets/clustering.css": 5,
-    "assets/clustering/colours.js": 31,
-    "assets/clustering/vector.js": 2,
-    "assets/clustering_charts.css": 5,
-    "assets/inspect.css": 24,
-    "assets/page.css": 28,
-    "assets/shorten.css": 6,
-    "studio/page/components/canvas.py": 8,
-    "studio/features/clustering/charts/colours.py": 10,
-    "studio/features/labs/inspect_maps.py": 10,
-    "studio/api/login.py": 5,
-    "studio/page/views.py": 3,
-}
-
-
-def assert_shrinks(found: dict[str, int], known: dict[str, int]) -> None:
-    """Nothing is found that is not known, nor more of it; and what is known is still there."""
-    new = {name: count for name, count in found.items() if count > known.get(name, 0)}
-    gone = sorted(known.keys() - found.keys())
-    assert not new, f"only { ({name: known.get(name, 0) for name in new}) } is known"
-    assert not gone, "take these off the list"
-
 
 def test_colours_are_defined_in_one_place():
+    """What has no hue may be called by its name: white, black, none, transparent."""
     found = {
-        file: count
+        file: colours
         for file in tracked_files()
         if file.startswith(("studio/", "assets/"))
         and file.endswith((".py", ".js", ".css", ".html", ".svg"))
         and file != PALETTE
-        and (count := len(COLOUR.findall(source_of(file))))
+        and (colours := COLOUR.findall(source_of(file)))
     }
-    assert_shrinks(found, KNOWN)
+    assert found == {}, f"put them into {PALETTE}"
+
+
+def test_every_token_is_read_by_a_style_sheet():
+    sheets = "".join(source_of(file) for file in tracked_files() if file.endswith(".css"))
+    assert sorted(TOKENS.keys() - set(re.findall(r"var\(--([\w-]+)", sheets))) == []
 
 
 def test_colours_are_found():

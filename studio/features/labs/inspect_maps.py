@@ -14,6 +14,7 @@ from PIL import Image
 from pipelines.chat.backends.tokens import Token
 from pipelines.chat.inspect import MEAN, one_head
 from pipelines.core.messages import Message
+from studio.core.palette import HEAT
 from studio.features.labs.inspect_views import legend, name_of
 
 if TYPE_CHECKING:
@@ -24,13 +25,6 @@ if TYPE_CHECKING:
 _LABELLED = 48  # tokens; more names would not be read beside the map
 _SMALL = 48  # pixels of a small map's side
 _LABEL = 12  # characters
-
-# Grey → shade, as five stops of red, green and blue; by day from light to dark, in the dark the
-# other way round. assets/inspect.css has the same stops for the legend and the lens.
-_SHADES = {
-    "day": ("#fbf7f3", "#f3bd9f", "#d4673f", "#7f3320", "#2a0e0a"),
-    "night": ("#211e1c", "#69301f", "#c25532", "#f0b090", "#fff6ef"),
-}
 
 
 def attention(
@@ -94,7 +88,7 @@ def _uri(weights: torch.Tensor, side: int | None = None) -> str:
 def _filters() -> str:
     """SVG filters that turn grey into shades: one picture serves both themes."""
     parts = []
-    for name, stops in _SHADES.items():
+    for name, stops in HEAT.items():
         tables = [
             " ".join(f"{int(stop[at : at + 2], 16) / 255:.4f}" for stop in stops)
             for at in (1, 3, 5)

@@ -17,24 +17,15 @@ import gradio as gr
 
 from pipelines.core.errors import BadRequest
 from pipelines.core.paths import ASSETS
+from studio.core.palette import PENS
 from studio.i18n import LANGUAGES, texts
 
 OFFERED = "offered:"
 UNSENT = "unsent"  # in the place of an id: what is on the canvas has not reached the server
 SIZES = (3, 6, 12, 24)  # pixels of a canvas 512 pixels wide
-COLOURS = {
-    "black": "#000000",
-    "grey": "#8a8a8a",
-    "white": "#ffffff",
-    "red": "#c8382a",
-    "yellow": "#eebb3d",
-    "green": "#3f8f4f",
-    "blue": "#3565b0",
-    "brown": "#7b4a2d",
-}
 
 WORDS = {
-    **{name: name.capitalize() for name in COLOURS},
+    **{name: name.capitalize() for name in PENS},
     "tools": "Drawing tools",
     "canvas": "Drawing canvas",
     "invitation": "Draw here, or drop a picture",
@@ -145,7 +136,7 @@ def _markup() -> str:
     colours = "".join(
         f'<button type="button" data-colour="{colour}" data-words="{name}">'
         f'<i style="background:{colour}"></i></button>'
-        for name, colour in COLOURS.items()
+        for name, colour in PENS.items()
     )
     eraser = button("eraser", "data-erases")
     acts = "".join(button(act, f'data-do="{act}"') for act in ("undo", "redo", "clear", "open"))

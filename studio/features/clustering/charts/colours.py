@@ -1,25 +1,15 @@
-"""The colours of clusters, the same in the plot, the charts and the pictures.
+"""The colours of clusters in charts and pictures: :data:`studio.core.palette.CLUSTERS`.
 
-Okabe and Ito, "Color Universal Design" (2008): eight colours that people tell apart whatever their
-eyes. Beyond eight they come again; a number, a shape or a place tells those apart. The plot
-(``assets/clustering``) and the charts' style (``assets/clustering_charts.css``) have the same list.
+Beyond eight they come again; a number, a shape or a place tells those apart.
 """
 
 from __future__ import annotations
 
-COLOURS = (
-    "#0072B2",  # blue
-    "#E69F00",  # orange
-    "#009E73",  # bluish green
-    "#CC79A7",  # reddish purple
-    "#56B4E9",  # sky blue
-    "#D55E00",  # vermillion
-    "#F0E442",  # yellow
-    "#000000",  # black; on dark ground the ink of the theme
-)
-DARK = (*COLOURS[:-1], "#D8D4CC")
-"""The same on dark ground."""
-NOISE = "#8A857C"
+from studio.core.palette import CHARTS_AT_NIGHT as DARK
+from studio.core.palette import CLUSTERS as COLOURS
+from studio.core.palette import NOISE
+
+__all__ = ["COLOURS", "DARK", "NOISE", "kind_of"]
 
 
 def kind_of(label: int) -> str:

@@ -36,6 +36,7 @@ import gradio as gr
 
 from pipelines.clustering.algorithms.registry import ALGORITHMS
 from pipelines.core.paths import ASSETS
+from studio.core.palette import PLOT
 from studio.i18n import strings_in_scripts, translations
 
 SCRIPTS = ASSETS / "clustering"
@@ -50,7 +51,8 @@ def plot(name: str, **options: Any) -> gr.HTML:
         **options: further arguments of :class:`gradio.HTML`.
     """
     # Gradio knows an event of its own only if the script that it is given names it.
-    given = {"name": name, "words": _words(), "titles": _titles(), "events": EVENTS}
+    given = {"name": name, "words": _words(), "titles": _titles(), "events": EVENTS,
+             "palette": PLOT}  # fmt: skip
     return gr.HTML(
         html_template='<div class="cluster-plot"></div>',
         js_on_load=(
