@@ -40,6 +40,22 @@ def test_tabs_are_built_when_they_are_opened_or_sent_something(visit, studio):
     assert {"gallery", "compare"} <= {*fetched(page)} < {"gallery", "compare", "steer", "chat"}
 
 
+def test_a_tab_that_is_sent_something_is_shown_while_it_is_still_being_fetched(visit, studio):
+    with httpx.Client(base_url=studio[1]) as client:
+        paint(client, prompt="a late tab")
+    page = visit(path="?tab=gallery")
+    page.locator("#gallery-pictures .picture").first.click()
+    expect(page.locator("#gallery-details .prompt")).to_have_text("a late tab")
+    held = []
+    page.route("**/tabs/compare.json", lambda route: held.append(route))
+    page.click("#gallery-compare")
+    expect(page.get_by_role("tab", name="Grid")).to_have_attribute("aria-selected", "true")
+    assert page.locator("#compare-prompt").count() == 0
+    wait_until(lambda: page.title() and held)  # which lets the browser speak
+    held[0].continue_()
+    expect(page.locator("#compare-prompt textarea")).to_have_value("a late tab")
+
+
 def test_a_tab_that_cannot_be_fetched_says_so_and_is_tried_again(visit):
     page = visit()
     page.route("**/tabs/chat.json", lambda route: route.abort())

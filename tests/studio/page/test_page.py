@@ -288,6 +288,18 @@ def filled(form: PaintForm, fields: dict) -> dict:
     return dict(zip(names, form.fill(fields, VISITOR), strict=False))
 
 
+def test_models_that_only_edit_are_offered_where_a_picture_is_kept(form, studio):
+    edits = next(entry for entry in studio.catalog.models() if entry.edits_only)
+    fields = {"prompt": "make it blue", "model": edits.name, "from_picture": {"picture": "0" * 32}}
+    with gr.Blocks():
+        keeping = PaintForm(studio, "kept-", keeps_picture=True)
+        keeping.draw_prompt()
+        keeping.draw_rest()
+    assert filled(keeping, fields)["model"]["value"] == edits.name
+    for other, asked in ((keeping, fields | {"from_picture": None}), (form, fields)):
+        assert "value" not in filled(other, asked).get("model", {})
+
+
 def test_filling_the_form_keeps_what_is_not_given(form):
     updates = filled(form, {"prompt": "a cat", "seed": 7})
     assert updates["prompt"]["value"] == "a cat"
