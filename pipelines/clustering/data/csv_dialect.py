@@ -27,6 +27,7 @@ from pipelines.core.messages import Message
 MAX_COLUMNS = 1000
 
 _SAMPLE_ROWS = 200
+_UNSEEN = " \t\r\n\ufeff\u200b\u2060"  # beside names, from programs and web pages
 _PREAMBLE = 30  # lines above a table
 _YEARS = range(1800, 2201)
 _NEAR = 0.2  # scores of delimiters this near leave a doubt
@@ -236,7 +237,7 @@ def unique(names: Sequence[str]) -> tuple[str, ...]:
     """Names as they are, or numbered where they are empty or stand there already."""
     found: dict[str, None] = {}
     for number, name in enumerate(names, 1):
-        name = name.strip() or f"column {number}"
+        name = name.strip(_UNSEEN) or f"column {number}"
         again = (name if copy == 1 else f"{name} ({copy})" for copy in itertools.count(1))
         found[next(each for each in again if each not in found)] = None
     return tuple(found)
@@ -287,7 +288,7 @@ def _sample(start: tuple[str, bool], delimiter: str | None) -> _Sample:
     while skip < len(lines) - 1 and (not lines[skip].strip() or lines[skip].startswith("#")):
         skip += 1
     passed = [line.strip() for line in lines[:skip] if line.strip()]
-    told = re.fullmatch(r"sep=([,;|\t])", lines[skip].strip(" \r\n"))  # Excel's own way
+    told = re.fullmatch(r"(?i:sep)=([,;|\t])", lines[skip].strip(" \r\n"))  # Excel's own way
     if told:
         skip += 1
         delimiter = delimiter or told[1]

@@ -76,6 +76,12 @@ def test_a_header_can_be_denied_and_asserted(stored):
     assert look(stored("2020,2021\n1,2\n"), Reading(header=True)).names == ("2020", "2021")
 
 
+def test_names_have_no_signs_that_nobody_sees(stored):
+    """A mark that stood twice, or was pasted along from a web page."""
+    path = stored("\ufeff\ufeffx,\u200by\u200b,\u2060\n1,2,3\n3,4,6\n")
+    assert look(path).names == ("x", "y", "column 3")
+
+
 def test_names_are_unique_and_never_empty(stored):
     assert look(stored("x,x,,x (2)\n1,2,3,4\n")).names == ("x", "x (2)", "column 3", "x (2) (2)")
 
@@ -90,7 +96,8 @@ def test_quoted_fields_may_hold_delimiters_quotes_and_line_ends(stored):
 
 def test_comments_blank_lines_and_excels_own_line_come_before_the_header(stored):
     assert points(stored("# made by a machine\n\nx,y\n1,2\n\n3,4\n")).X.tolist() == [[1, 2], [3, 4]]
-    assert points(stored("sep=|\nx|y\n1|2\n3|4\n")).X.tolist() == [[1, 2], [3, 4]]
+    for told in ("sep=|", "SEP=|", "Sep=|"):
+        assert points(stored(f"{told}\nx|y\n1|2\n3|4\n")).X.tolist() == [[1, 2], [3, 4]]
 
 
 def test_names_of_rows_without_a_name_of_their_own_are_read_as_r_writes_them(stored):
