@@ -61,6 +61,7 @@ _IN_A_SCRIPT = re.compile(r'\bsay\(\s*"((?:[^"\\]|\\.)*)"')
 _LABELLED = {
     "field",
     "preprocessor",
+    "annotator",  # its name before
     "model",
     "algorithm",
 }  # values of messages that may be labels themselves

@@ -102,6 +102,8 @@ def test_every_job_is_listed_as_it_was(ada, visit):
     }
     (failed,) = (job for job in jobs if job["state"] == "failed")
     assert "no longer on the shelf" in failed["error"]
+    chinese = ada.get(f"/api/v1/jobs/{failed['id']}", headers={"accept-language": "zh"}).json()
+    assert "已不在库中" in chinese["error"]  # though no sentence of today is the same
     assert {job["state"] for job in listed(visit("bob"), "jobs")} == {"done", "cancelled"}
 
 
