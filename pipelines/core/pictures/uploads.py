@@ -82,7 +82,7 @@ _OTHERS = {
     b"8BPS": "Photoshop",
     b"%PDF-": "PDF",
     b"%!PS": "PostScript",
-    b"\0\0\1\0": "icon",
+    b"\0\0\1\0": "ICO",
     b"\0\0\0\x0cjP  ": "JPEG 2000",
     b"\xff\x4f\xff\x51": "JPEG 2000",
     b"\xff\x0a": "JPEG XL",
@@ -166,6 +166,8 @@ def open_upload(data: bytes, limits: Limits = PICTURES) -> Image.Image:
             if limits.enough is not None:
                 picture.draft(None, (limits.enough, limits.enough))
             picture.load()
+            if picture.mode in ("P", "PA") and picture.palette is None:
+                raise ValueError("numbers of colours, and no colours")
     except _DAMAGE as error:
         raise BadRequest(
             "The picture is damaged or cut off: its pixels cannot be read to the end. "

@@ -134,6 +134,16 @@ def test_a_file_cut_off_anywhere_is_said_to_be_damaged(form, part):
         open_picture(whole[: int(len(whole) * part)])
 
 
+def test_a_palette_that_is_missing_is_said_to_be_damage():
+    """Its pixels can be read, but nobody knows which colours they are."""
+    whole = encoded(noise().convert("P"), "PNG")
+    start = whole.index(b"PLTE") - 4
+    end = start + 12 + int.from_bytes(whole[start : start + 4], "big")
+    for file in (whole[:start] + whole[end:], whole.replace(b"PLTE", b"plTE")):
+        with pytest.raises(BadRequest, match="damaged or cut off"):
+            open_picture(file)
+
+
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
 def test_damaged_bytes_give_a_picture_or_a_sentence_and_nothing_else(form):
     draw = np.random.default_rng(8)
