@@ -321,7 +321,8 @@ def test_a_request_is_restored_to_the_last_setting_be_it_folded_away_or_not(visi
     again = running.gallery.get("local", painted(page)).request
     before = running.jobs.list("local", kind="control")[1].request
     assert again["units"] == before["units"]
-    assert (again["clip_skip"], again["seed"]) == (2, 5)
+    assert again["clip_skip"] == 2
+    assert again["seed"] != 5  # it stays random
 
 
 @pytest.mark.deep
