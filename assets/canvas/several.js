@@ -30,6 +30,7 @@ state[NAME] = {
 
 function show() {
   find(".several-pictures").hidden = !ids.length;
+  find(".invitation").hidden = Boolean(ids.length);
   find(".count").textContent = say(ids.length === 1 ? "one" : "count", { count: ids.length });
   const list = find("ol");
   while (list.children.length > ids.length) list.lastChild.remove();

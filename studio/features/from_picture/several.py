@@ -16,6 +16,7 @@ from studio.i18n import LANGUAGES
 from studio.page.components.canvas import OFFERED, script, words_in
 
 WORDS = {
+    "invitation": "Several pictures that are dropped together are all changed in the same way.",
     "one": "One more picture is changed in the same way:",
     "count": "{count} more pictures are changed in the same way:",
     "picture": "Picture {number}",
@@ -66,7 +67,8 @@ def several_on(value: Any) -> list[str]:
 
 
 _MARKUP = (
-    '<div class="drawing several"><div class="several-pictures" hidden>'
+    '<div class="drawing several"><span class="invitation" data-words="invitation"></span>'
+    '<div class="several-pictures" hidden>'
     '<span class="count" role="status"></span><ol></ol>'
     '<button type="button" class="words" data-written data-words="none"></button></div>'
     '<div class="working" role="status" hidden></div>'
