@@ -549,6 +549,14 @@ def _beginning(
 
 def overflow(settings: TextToImageRequest, guided: bool) -> UserError:
     """The sentence for pixels that are no numbers; ``guided``: the guidance had a part in them."""
+    if names := [use.name for use in settings.loras if use.works]:
+        return UserError(
+            "The numbers overflowed with {sampler}, {steps} steps and the LoRAs {names}, so there "
+            "is no picture. Lower their weights, or leave one out; one of them may be damaged.",
+            sampler=settings.sampler,
+            steps=settings.steps,
+            names=", ".join(names),
+        )
     if not guided:
         return UserError(
             "The numbers overflowed with {sampler} and {steps} steps, so there is no picture. "

@@ -15,6 +15,7 @@ from pipelines.core.messages import Message
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.denoise import GuidedUNet, guidance_embedding
 from pipelines.diffusion.loading import DiffusionModel
+from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.prompts import PromptEmbeds
 from pipelines.diffusion.requests import MAX_SEED, TextToImageRequest
 from pipelines.diffusion.resolving import alone, resolve, seeds_of
@@ -485,3 +486,7 @@ def test_an_overflow_without_guidance_does_not_blame_it(guidance):
     settings = TextToImageRequest(prompt="", sampler="Euler", steps=5, guidance=guidance)
     assert "guidance" not in str(text_to_image.overflow(settings, guided=False))
     assert "Lower the guidance" in str(text_to_image.overflow(settings, guided=True))
+    # What was added to the model is the likelier cause.
+    loras = (LoraUse(name="wool"), LoraUse(name="clay", weight=0))
+    with_loras = settings.model_copy(update={"loras": loras})
+    assert "the LoRAs wool, so there" in str(text_to_image.overflow(with_loras, guided=True))
