@@ -414,6 +414,7 @@ def test_a_line_that_did_not_reach_the_studio_is_said_and_sent_again(sketching, 
     assert value_of(page) == ""
 
 
+@pytest.mark.deep
 def test_ink_follows_the_first_finger_and_two_fingers_scroll(visit, studio):
     studio[0].store.write("DELETE FROM jobs WHERE kind = 'control'")  # the canvas begins empty
     page = visit(viewport={"width": 390, "height": 500}, has_touch=True, path="?tab=steer")

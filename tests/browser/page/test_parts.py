@@ -56,6 +56,7 @@ def test_a_tab_that_is_sent_something_is_shown_while_it_is_still_being_fetched(v
     expect(page.locator("#compare-prompt textarea")).to_have_value("a late tab")
 
 
+@pytest.mark.deep
 def test_a_tab_that_cannot_be_fetched_says_so_and_is_tried_again(visit):
     page = visit()
     page.route("**/tabs/chat.json", lambda route: route.abort())
