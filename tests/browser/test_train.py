@@ -49,6 +49,8 @@ def go_on(monkeypatch) -> Iterator[threading.Event]:
         return waiting
 
     monkeypatch.setattr(process, "launch_trainer", launch)
+    # accelerate has one precision for all of a process: that of the other tests.
+    monkeypatch.setattr(train, "precision_for", lambda *_: "no")
     yield event
     event.set()
 
