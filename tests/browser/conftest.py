@@ -89,6 +89,17 @@ def visit(studio, browser, contexts) -> Iterator[Callable]:
     test, and so do requests to anybody but the studio."""
     pages, problems, elsewhere = [], [], []
 
+    def leave_by(go: Callable) -> Callable:
+        """The page that is left complains that its connections are cut; that is no problem."""
+
+        def leave(*given, **named):
+            before = list(problems)
+            answer = go(*given, **named)
+            problems[:] = before
+            return answer
+
+        return leave
+
     def open_page(path="", **options):
         options = {**USUAL, **options}
         key = repr(sorted(options.items()))
@@ -115,6 +126,7 @@ def visit(studio, browser, contexts) -> Iterator[Callable]:
             ),
         )
         page.goto(f"{studio[1]}/{path}")
+        page.goto, page.reload = leave_by(page.goto), leave_by(page.reload)
         if path:  # another tab than the first one: what it shows, the test waits for
             page.problems = problems
             return page
