@@ -70,7 +70,13 @@ def test_every_step_is_reported_with_a_preview(cache):
     ] == ["Picture", *["Progress"] * 4, "Picture", "Result"]
 
 
-@pytest.mark.parametrize("sampler", ["Euler", "Euler a", "DPM++ SDE", "DPM++ 2M SDE", "SA-Solver"])
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        *("Euler a", "DPM++ SDE", "SA-Solver"),
+        *(pytest.param(each, marks=pytest.mark.deep) for each in ("Euler", "DPM++ 2M SDE")),
+    ],
+)
 def test_a_seed_gives_the_same_picture_alone_and_in_a_batch_of_4(cache, sampler):
     batch = pictures(paint(cache, sampler=sampler, batch_size=4, prompt="a (red:1.2) mug"))
     assert [picture.request.seed for picture in batch] == [7, 8, 9, 10]

@@ -107,7 +107,6 @@ def cells_of(line: str, delimiter: str) -> list[str]:
     return [cell for row in csv.reader(io.StringIO(line), delimiter=delimiter) for cell in row]
 
 
-@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 @pytest.mark.parametrize("formula", ["=cmd|' /C calc'!A0", "@SUM(A1)", "+1+cmd", "-1-cmd", "＝1"])
 @pytest.mark.parametrize(
     "before",
@@ -128,14 +127,15 @@ def cells_of(line: str, delimiter: str) -> list[str]:
         "\t;",
     ],
 )
-def test_no_cell_is_a_formula_however_the_file_is_split(out, formula, before, delimiter, tmp_path):
+def test_no_cell_is_a_formula_however_the_file_is_split(out, formula, before, tmp_path):
     table = tmp_path / "upload"
     with table.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows(
             [["a", "text", f"b{before}{formula}"], [1, before + formula, 2], [3, "x;", -4]]
         )
     labels_csv(out, look(table, Reading(delimiter=",")), np.array([0, 1]))
-    for cell in cells_of(out.read_bytes().decode("utf-8-sig"), delimiter):
+    text = out.read_bytes().decode("utf-8-sig")
+    for cell in (cell for delimiter in ",;\t" for cell in cells_of(text, delimiter)):
         seen = cell.strip(' "\t\r\n')
         assert not seen.startswith(tuple("=@+＝")), cell
         assert not seen.startswith("-") or seen == "-4", cell
