@@ -278,6 +278,7 @@ def _with_previews(
         place: how many batches came before, and how many there are.
     """
     started = time.perf_counter()
+    reached = 0
     try:
         while True:
             if stop.is_set():
@@ -286,7 +287,8 @@ def _with_previews(
             done = (place[0] * total + step, place[1] * total)
             if isinstance(seen, Message):
                 yield Progress(*done, note=seen)
-            else:
+            elif seen is not None or step > reached:  # not while a prompt is encoded
+                reached = step
                 yield Progress(*done, seen)
     except StopIteration as done:
         images = done.value
