@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import base64
 import io
+import threading
 from urllib.parse import urlparse
 
 import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
+from studio.core.jobs import live
 from tests.browser.test_control import HOUSE, draw, sketching
 from tests.browser.test_painting import fill_in, put_number
-from tests.patience import wait_until
+from tests.patience import PATIENCE, wait_until
 
 __all__ = ["sketching"]
 
@@ -23,7 +25,7 @@ def asked(studio, monkeypatch) -> list[dict]:
 
     However slow the machine is, Live stays on.
     """
-    live, seen = studio[0].live, []
+    painting, seen = studio[0].live, []
 
     def paint(owner, kind, fields, *more):
         seen.append(dict(fields))
@@ -31,9 +33,9 @@ def asked(studio, monkeypatch) -> list[dict]:
         seen[-1]["painted"] = made.image
         return made
 
-    paint_live = live.paint
-    monkeypatch.setattr(live, "paint", paint)
-    monkeypatch.setattr(live, "limit", float("inf"))
+    paint_live = painting.paint
+    monkeypatch.setattr(painting, "paint", paint)
+    monkeypatch.setattr(painting, "limit", float("inf"))
     return seen
 
 
@@ -89,11 +91,22 @@ def test_the_picture_follows_words_and_sliders_is_kept_as_it_was_seen_and_rests_
     assert len(asked) == wishes
 
 
-def test_too_slow_a_picture_switches_it_off_and_says_so(studio, visit, asked, monkeypatch):
+def test_it_waits_for_others_and_goes_on_by_itself_and_too_slow_a_picture_switches_it_off(
+    studio, visit, asked, monkeypatch
+):
     page = visit()
     fill_in(page, "a red mug")
-    page.check("#live input")
+    monkeypatch.setattr(live, "WAIT_SECONDS", 0.0)
+    with studio[0].jobs.lend_device(threading.Event(), PATIENCE) as is_lent:
+        assert is_lent
+        page.check("#live input")
+        expect(page.locator("#live-words")).to_have_text(
+            "Live waits until the jobs in the queue are done."
+        )
+        wait_until(lambda: len(asked) > 2)  # nobody touches anything
+        expect(page.locator("#live-picture img")).to_have_count(0)
     expect(page.locator("#live-picture img")).to_be_visible()
+    expect(page.locator("#live-words")).to_contain_text("Live: a picture in")
     monkeypatch.setattr(studio[0].live, "limit", 0.0)
     page.fill("#prompt textarea", "a blue mug")
     expect(page.locator("#live-words")).to_contain_text("Live is off: a picture takes about")
