@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -11,7 +11,7 @@ import gradio as gr
 from studio.page.events import Page
 from studio.page.widgets import QUIET, Visitor
 
-UNFILLED, FILLED = 0, 1
+UNFILLED, FILLED, BROUGHT = 0, 1, 2
 
 
 class TabEvents:
@@ -24,7 +24,8 @@ class TabEvents:
     Attributes:
         page, tab: those.
         stage: an event that has filled the controls for the visitor, before the tab was ever seen,
-            puts ``FILLED`` here, so that :meth:`fill` does not do it again with other values.
+            puts ``FILLED`` here, so that :meth:`fill` does not do it again with other values; one
+            that has brought a picture and nothing else puts ``BROUGHT`` here.
     """
 
     def __init__(self, page: Page, tab: gr.Tab) -> None:
@@ -41,14 +42,28 @@ class TabEvents:
         return event
 
     def fill(
-        self, updates: Callable[[Visitor], list[Any]], outputs: list[Any]
+        self,
+        updates: Callable[[Visitor], list[Any]],
+        outputs: list[Any],
+        pictures: Sequence[Any] = (),
     ) -> gr.events.Dependency:
-        """Show ``updates(visitor)`` in ``outputs``, unless they are ``FILLED`` already."""
+        """Show ``updates(visitor)`` in ``outputs``, unless they are ``FILLED`` already.
+
+        Args:
+            pictures: those of the outputs that stay as they are where a picture was ``BROUGHT``.
+        """
+        brought = {each._id for each in pictures}
 
         def unless_filled(stage: int, request: gr.Request) -> list[Any]:
             if stage == FILLED:
                 return [gr.skip()] * len(outputs)
-            return updates(Visitor.of(request))
+            found = updates(Visitor.of(request))
+            if stage != BROUGHT:
+                return found
+            return [
+                gr.skip() if output._id in brought else value
+                for output, value in zip(outputs, found, strict=True)
+            ]
 
         event = self.load(unless_filled, self.stage, outputs, **QUIET)
         self.page.fills.add(event["id"])

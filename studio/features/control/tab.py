@@ -19,7 +19,7 @@ from studio.page.components.live import LiveView
 from studio.page.components.paint_form import PaintForm
 from studio.page.components.picture_panel import PicturePanel
 from studio.page.components.versus import VERSUS_MOVED, versus
-from studio.page.tab_events import FILLED, TabEvents
+from studio.page.tab_events import BROUGHT, FILLED, TabEvents
 from studio.page.widgets import QUIET, Visitor, label
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class ControlTab(Tab):
                 updates[at] = offer_picture(updates[at])
             return updates
 
-        events.fill(open_tab, of_units)
+        events.fill(open_tab, of_units, pictures=[self.units[0].canvas])
         self._stage = events.stage
         self.outputs.append(self._stage)
         inputs = [*self.form.inputs, *(each for unit in self.units for each in unit.inputs)]
@@ -179,7 +179,7 @@ class ControlTab(Tab):
 
     def _take_picture(self, picture: str, visitor: Visitor, values: list[Any]) -> list[Any]:
         """A picture of the gallery on the first canvas."""
-        return [self.studio.inputs.from_gallery(visitor.owner.id, picture).id, FILLED]
+        return [self.studio.inputs.from_gallery(visitor.owner.id, picture).id, BROUGHT]
 
     def read_after(self, event: gr.events.Dependency) -> None:
         """Make all maps anew after an event that has used :meth:`fill`, or changed the size."""

@@ -29,7 +29,7 @@ from studio.page.components.mask import mask_of
 from studio.page.components.paint_form import PaintForm
 from studio.page.components.picture_panel import PicturePanel
 from studio.page.components.versus import VERSUS_MOVED, versus
-from studio.page.tab_events import FILLED, TabEvents
+from studio.page.tab_events import BROUGHT, FILLED, TabEvents
 from studio.page.widgets import QUIET, Visitor, from_field, label
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class FromPictureTab(Tab):
                 *self._values_of(asked or {}, request, visitor),
             ]
 
-        events.fill(open_tab, self._filled)
+        events.fill(open_tab, self._filled, pictures=self._laid)
         self.editing.listen(self._strength)
         self.form.model_chosen.then(self._curves_of, controls["model"], self._curves, **QUIET)
         inputs = [*self.form.inputs, *self._picture]
@@ -280,7 +280,7 @@ class FromPictureTab(Tab):
     def _take_picture(self, picture: str, visitor: Visitor, values: list[Any]) -> list[Any]:
         """A picture of the gallery on the canvas."""
         brought = self.studio.inputs.from_gallery(visitor.owner.id, picture)
-        return [brought.id, several_of([]), FILLED]
+        return [brought.id, several_of([]), BROUGHT]
 
     def _take_pictures(self, pictures: list[str], visitor: Visitor, values: list[Any]) -> list[Any]:
         """Pictures of the gallery: the first on the canvas, the others beside it.
@@ -296,7 +296,7 @@ class FromPictureTab(Tab):
             )
         owner = visitor.owner.id
         first, *further = [self.studio.inputs.from_gallery(owner, id).id for id in pictures]
-        return [first, several_of(further), FILLED]
+        return [first, several_of(further), BROUGHT]
 
     def _size_of(self, model: Any, value: Any, request: gr.Request) -> list[Any]:
         """Width and height of the picture's proportions, or why there are none."""

@@ -101,7 +101,8 @@ class PaintForm:
 
     @property
     def outputs(self) -> list[Any]:
-        return [*self.controls.values(), *self._part_inputs, *self._loras.outputs]
+        parts = [*self._part_inputs, *self._loras.outputs]
+        return [*self.controls.values(), *parts, self._about]
 
     def draw_prompt(self) -> None:
         """The prompt, examples to start from, and the line about words never seen."""
@@ -192,7 +193,7 @@ class PaintForm:
 
         self.opened = events.fill(
             lambda visitor: self._open(last_request(visitor) or {}, visitor),
-            [*self.outputs, self._about],
+            self.outputs,
         )
         restore_drafts(self.opened, [prompt, self._drawn["negative_prompt"]])
         keep_here(self.opened, self._drawn["seed"])
@@ -239,7 +240,8 @@ class PaintForm:
                 name: gr.update(value=values[name])
                 for name in ("steps", "guidance", "width", "height")
             }
-        return [*(updates.get(name, gr.skip()) for name in self.controls), *parts, *loras]
+        about = gr.skip() if entry is None else views.about_model(entry, visitor)
+        return [*(updates.get(name, gr.skip()) for name in self.controls), *parts, *loras, about]
 
     def entry_of(self, fields: Mapping[str, Any], visitor: Visitor) -> ModelEntry:
         """The base model that ``fields`` name, or the first one where it is not offered."""
@@ -350,8 +352,7 @@ class PaintForm:
         entry = self.entry_of(fields, visitor)
         # A request has the seed that was drawn for it: with that, Paint would paint it once more.
         fields = {name: value for name, value in fields.items() if name != "seed"}
-        filled = self.fill({**fields, "model": entry.name}, visitor)
-        return [*filled, views.about_model(entry, visitor)]
+        return self.fill({**fields, "model": entry.name}, visitor)
 
     def _model_chosen(self, name: str, request: gr.Request) -> list[Any]:
         entry = self._entry(name) or self._first_entry()

@@ -33,6 +33,7 @@ from studio.i18n import texts
 from studio.page import shell
 from studio.page.components import canvas
 from studio.page.components.paint_form import PaintForm
+from studio.page.tab_events import BROUGHT, FILLED, UNFILLED, TabEvents
 from studio.page.widgets import Visitor, from_field
 
 MARKER = re.compile(r"__i18n__(\{.*?\})")
@@ -311,6 +312,38 @@ def test_filling_the_form_with_a_model_that_is_not_here_keeps_the_chosen_one(for
     updates = filled(form, {"model": "gone", "steps": 9})
     assert "value" not in updates["model"]
     assert updates["steps"]["value"] == 9
+    assert form.fill({"model": "gone"}, VISITOR)[-1] == gr.skip()
+
+
+def test_a_model_that_is_filled_in_brings_what_is_said_of_it(form):
+    assert form.outputs[-1].elem_id == "about-model"
+    assert "Paints toys" in form.fill({"model": "starter"}, VISITOR)[-1]
+    assert len(form.fill({"model": "starter"}, VISITOR)) == len(form.outputs)
+
+
+@pytest.mark.parametrize(
+    ("stage", "expected"),
+    [
+        (UNFILLED, ["offered", "words"]),
+        (BROUGHT, [gr.skip(), "words"]),  # a picture was sent here before the tab was ever seen
+        (FILLED, [gr.skip(), gr.skip()]),
+    ],
+)
+def test_a_tab_fills_what_nothing_was_sent_to(monkeypatch, stage, expected):
+    listeners = []
+
+    def load(function, *_, **__) -> dict:
+        listeners.append(function)
+        return {"id": 1}
+
+    page = SimpleNamespace(load=load, first_sights={}, fills=set())
+    canvas_shown, prompt = gr.HTML(), gr.HTML()
+    events = TabEvents(page, SimpleNamespace(_id=3))
+    events.fill(
+        lambda visitor: ["offered", "words"], [canvas_shown, prompt], pictures=[canvas_shown]
+    )
+    monkeypatch.setattr(Visitor, "of", lambda request: VISITOR)
+    assert listeners[0](stage, None) == expected
 
 
 def test_filling_the_form_offers_only_schedules_that_fit_the_sampler(form):
