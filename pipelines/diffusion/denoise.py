@@ -55,12 +55,16 @@ class Beginning:
         gradual: values between repaint only the last steps, the fewer the lower they are
             (Differential Diffusion, https://arxiv.org/abs/2306.00950, section 4); otherwise they
             mix the picture's and the new latents.
+        below: likewise latents, those to begin with where they are not the picture's. Their trace
+            is in the first noise at full strength too, as models were trained: without it what is
+            new comes out greyer than bright or dark surroundings.
     """
 
     latents: torch.Tensor
     start: int
     change: torch.Tensor | None = None
     gradual: bool = False
+    below: torch.Tensor | None = None
 
 
 @torch.no_grad()
@@ -89,9 +93,12 @@ def denoise(
         # Left to themselves they look the first timestep up, and begin one late where dense
         # schedules round two of them to the same.
         scheduler.set_begin_index(start * scheduler.order)
-    if start:
+    below = None if beginning is None else beginning.below
+    if below is None and start:
+        below = beginning.latents
+    if below is not None:
         first = timesteps[:1].expand(len(noise))
-        latents = scheduler.add_noise(beginning.latents.expand_as(noise), noise, first)
+        latents = scheduler.add_noise(below.expand_as(noise), noise, first)
     else:
         latents = noise * scheduler.init_noise_sigma
     total, order = len(timesteps), step_arguments.get("order", _LMS_ORDER)
@@ -135,6 +142,31 @@ def steps_of(scheduler: Any, start: int) -> list[int]:
     if isinstance(scheduler, PNDMScheduler):  # the second one twice
         return [start + each - (each >= 2) for each in evaluations]
     return [start + each // scheduler.order for each in evaluations]
+
+
+def latents_below(
+    picture: torch.Tensor, change: torch.Tensor, noise: torch.Tensor, content: str, start: int
+) -> torch.Tensor | None:
+    """What a run with a mask begins with, (B, C, h, w); None: noise alone, as all may change.
+
+    Args:
+        picture: its latents.
+        change: (1, 1, h, w), where something new comes.
+        noise: of the run.
+        content: what lies below the mask at first; see
+            :class:`pipelines.diffusion.from_picture.requests.FromPicture`.
+        start: steps that are left out.
+    """
+    if not start and change.min() == 1:
+        return None
+    match content:
+        case "noise" if start:  # else there is the noise already
+            other = noise
+        case "noise" | "nothing":
+            other = torch.zeros_like(noise)
+        case _:
+            return picture
+    return torch.lerp(picture.expand_as(other), other, change)
 
 
 def change_at(

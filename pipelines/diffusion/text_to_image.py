@@ -25,6 +25,7 @@ from pipelines.diffusion.denoise import (
     GuidedUNet,
     Steer,
     denoise,
+    latents_below,
     steps_of,
     takes_guidance,
     timesteps_from,
@@ -539,14 +540,13 @@ def _beginning(
     noise: torch.Tensor,
 ) -> Beginning:
     """What the denoising begins with; ``noise``: (B, C, h, w), each picture's own."""
-    latents = encode_picture(model, repainting.base)
+    latents, below = encode_picture(model, repainting.base), None
     change = repainting.change(model.factor)
     if change is not None:
         change = change.to(model.device)
-        if asked.masked_content in ("noise", "nothing"):
-            other = noise if asked.masked_content == "noise" else torch.zeros_like(latents)
-            latents = torch.lerp(latents.expand_as(other), other, change)
-    return Beginning(latents, start, change, asked.gradual and asked.mask_blur > 0)
+        if start or not inpaints(model.pipe.unet.config):  # those see the rest beside the noise
+            below = latents_below(latents, change, noise, asked.masked_content, start)
+    return Beginning(latents, start, change, asked.gradual and asked.mask_blur > 0, below)
 
 
 def overflow(settings: TextToImageRequest, guided: bool) -> UserError:

@@ -18,6 +18,7 @@ from pipelines.diffusion.denoise import (
     Beginning,
     change_at,
     keep_picture,
+    latents_below,
     predict_x0,
     prediction_type,
     signal_and_noise,
@@ -82,16 +83,15 @@ class LateScheduler:
         noise = first.float()
         change = self._asked.change
         picture = arrange(self._pipe, normalise(self._pipe, self._asked.latents)).to(noise)
+        below = picture if self._asked.start else None
         if change is not None:
             change = change.to(self._asked.latents).expand_as(self._asked.latents)
             change = arrange(self._pipe, patchify(self._pipe, change)).to(noise)
-            if self._content in ("noise", "nothing"):
-                other = noise if self._content == "noise" else torch.zeros_like(noise)
-                picture = torch.lerp(picture, other, change)
+            below = latents_below(picture, change, noise, self._content, self._asked.start)
         self._beginning = replace(self._asked, latents=picture, change=change)
-        if self._asked.start:
+        if below is not None:
             signal, share = self._shares(self._timesteps[0])
-            first.copy_(signal * picture + share * noise)
+            first.copy_(signal * below + share * noise)
 
     def _step(
         self,

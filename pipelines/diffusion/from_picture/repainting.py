@@ -140,7 +140,7 @@ def open_repainting(asked: FromPicture, size: tuple[int, int], home: Path) -> Re
     if asked.area == "masked":
         box = box_around(mask, asked.padding, size)
     base = picture
-    if asked.masked_content == "fill":
+    if fills(asked):
         base = fill_masked(picture, mask)
     base = base.crop(box).resize(size, Image.Resampling.LANCZOS)
     return Repainting(picture, box, base, mask)
@@ -160,7 +160,7 @@ def _open_extended(
         mask[inside] = np.maximum(mask[inside], own)
     mask = np.maximum(blur_mask(mask, asked.mask_blur), new)
     base = whole
-    if asked.mask is not None and asked.masked_content == "fill":
+    if asked.mask is not None and fills(asked):
         base = fill_masked(whole, mask)
     if asked.area == "masked":
         box = box_around(mask, asked.padding, size)
@@ -170,6 +170,17 @@ def _open_extended(
     pixels = cv2.copyMakeBorder(np.asarray(base), 0, bottom, 0, right, cv2.BORDER_REPLICATE)
     box = (0, 0, *whole.size)
     return Repainting(whole, box, Image.fromarray(pixels), mask, (left, top), padded=True)
+
+
+def fills(asked: FromPicture) -> bool:
+    """Whether the surroundings' colours lie below the mask at first.
+
+    At full strength, which paints anew, they do where the picture itself would: what is left of it
+    in the first noise would show through.
+    """
+    anew = asked.strength == 1 and not asked.edit and asked.mask_weight == 1
+    anew = anew and asked.masked_content == "original"
+    return anew or asked.masked_content == "fill"
 
 
 def count_steps(asked: FromPicture | Hires, steps: int, limit: int) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageDraw
 
 from pipelines.core.errors import BadRequest, NotFound, validate
@@ -18,6 +19,7 @@ from pipelines.diffusion import text_to_image
 from pipelines.diffusion.from_picture.masks import box_around
 from pipelines.diffusion.from_picture.repainting import count_steps, open_repainting
 from pipelines.diffusion.from_picture.requests import FromPicture
+from pipelines.diffusion.latents.coding import encode_picture
 from pipelines.diffusion.requests import TextToImageRequest
 
 SIDE = 64
@@ -95,7 +97,7 @@ def test_the_more_strength_the_farther_from_the_picture(cache, photo):
 
 def test_as_many_evaluations_are_run_as_the_strength_asks_for_and_it_is_said(cache, photo):
     events = events_of(cache, {"picture": photo, "strength": 0.5, "all_steps": False})
-    steps = [each for each in events if isinstance(each, Progress) and each.note is None]
+    steps = [each for each in events if isinstance(each, Progress) and each.preview is not None]
     assert [(each.step, each.total) for each in steps] == [(1, 2), (2, 2)]
     (note,) = events[-1].data["notes"]
     assert note["template"].startswith("{run} of {steps} steps were run")
@@ -196,6 +198,32 @@ def test_filling_puts_the_surroundings_colours_below_the_mask(home):
                         area="masked", padding=2)  # fmt: skip
     base = np.asarray(open_repainting(asked, (24, 24), home).base, int)
     assert abs(base - (200, 10, 10)).max() < 30, "no green is left, and hardly any blue has come"
+
+
+def test_at_full_strength_nothing_of_what_lay_below_the_mask_is_left(home, photo):
+    fields = {"picture": photo, "mask": mask_with(home), "mask_blur": 0}
+
+    def base(**changes) -> np.ndarray:
+        asked = FromPicture(**fields, **changes)
+        return np.asarray(open_repainting(asked, (SIDE, SIDE), home).base, int)
+
+    surroundings = base(strength=0.9, masked_content="fill")
+    assert np.array_equal(base(strength=1), surroundings)
+    assert not np.array_equal(base(strength=0.9), surroundings)
+    # Where the model is told to change what it sees, it sees it.
+    assert np.array_equal(base(strength=1, edit=True), base(strength=0.9))
+    assert np.array_equal(base(strength=1, mask_weight=0.5), base(strength=0.9))
+
+
+@pytest.mark.parametrize("content", ["original", "noise", "nothing"])
+def test_what_is_kept_in_soft_edges_is_the_picture_whatever_lies_below(cache, home, photo, content):
+    asked = FromPicture(picture=photo, mask=mask_with(home), mask_blur=6, masked_content=content)
+    part = open_repainting(asked, (SIDE, SIDE), home)
+    with cache.lease("tiny-sd1") as model:
+        noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+        begun = text_to_image._beginning(model, asked, part, 3, noise)
+        assert torch.equal(begun.latents, encode_picture(model, part.base))
+    assert torch.equal(begun.below, begun.latents) == (content == "original")
 
 
 @pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])

@@ -9,7 +9,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pipelines.diffusion.denoise import Beginning, denoise, timesteps_from
+from pipelines.diffusion.denoise import (
+    Beginning,
+    denoise,
+    latents_below,
+    signal_and_noise,
+    timesteps_from,
+)
 from pipelines.diffusion.samplers import Samplers, make_scheduler, step_arguments
 
 CONFIG = {
@@ -106,6 +112,38 @@ def test_where_all_may_change_nothing_is_kept_and_where_nothing_may_all_is(sampl
     for gradual in (False, True):
         assert torch.equal(painted(torch.ones(1, 1, 16, 16), gradual), free)
         assert torch.equal(painted(torch.zeros(1, 1, 16, 16), gradual), PICTURE)
+
+
+@pytest.mark.parametrize("name", ["Euler", "DPM++ 2M", "DDIM", "LMS"])
+def test_what_stays_is_seen_through_the_first_noise_at_full_strength_too(name):
+    def first_input(beginning: Beginning) -> tuple[torch.Tensor, torch.Tensor]:
+        scheduler, arguments = begun(SAMPLERS.get(name), "Uniform", 10)
+        seen = []
+        predict = lambda sample, at: seen.append(sample) or NOISE  # noqa: E731
+        last_step(scheduler, arguments, beginning, predict)
+        signal, noise = signal_and_noise(scheduler, timesteps_from(scheduler, 0)[0])
+        return seen[0], signal * PICTURE + noise * NOISE
+
+    some = torch.zeros(1, 1, 16, 16)
+    some[..., 8:] = 1
+    seen, expected = first_input(Beginning(PICTURE, 0, some, below=PICTURE))
+    torch.testing.assert_close(seen, expected, atol=1e-3, rtol=0)
+    seen, expected = first_input(Beginning(PICTURE, 0, some))
+    assert (seen - expected).abs().mean() > 0.02
+
+
+def test_what_lies_below_a_mask_at_first():
+    some, everything = torch.zeros(1, 1, 16, 16), torch.ones(1, 1, 16, 16)
+    some[..., 8:] = 1
+    for start in (0, 3):
+        assert torch.equal(latents_below(PICTURE, some, NOISE, "original", start), PICTURE)
+        nothing = latents_below(PICTURE, some, NOISE, "nothing", start)
+        assert torch.equal(nothing, PICTURE * (1 - some))
+    assert torch.equal(latents_below(PICTURE, some, NOISE, "noise", 3)[..., 8:], NOISE[..., 8:])
+    # At full strength noise lies there already, and where all may change there is nothing else.
+    assert torch.equal(latents_below(PICTURE, some, NOISE, "noise", 0), PICTURE * (1 - some))
+    assert latents_below(PICTURE, everything, NOISE, "original", 0) is None
+    assert torch.equal(latents_below(PICTURE, everything, NOISE, "original", 1), PICTURE)
 
 
 def test_a_gradual_change_comes_the_later_the_smaller_it_is():
