@@ -117,14 +117,19 @@ def test_limits_are_those_of_the_code():
 
 # What holds each promise: a promise without a test is none.
 HELD_BY = {
-    "Files of the machine": "page.test_page_events.test_no_event_reads_a_file_of_the_server_or_of_"
-    "another_visitor",
-    "Other addresses": "api.test_gradio_guard.test_no_event_of_the_page_fetches_an_address",
-    "Settings, keys, models": "api.test_access.test_guest_cannot_make_the_studio_download_a_model",
-    "Other sites": "api.test_access.test_request_of_a_foreign_page_is_refused",
-    "One another's things": "api.test_access.test_visitors_do_not_see_each_other_s_things",
-    "Turns": "core.jobs.test_jobs.test_owners_take_turns_each_in_their_own_order",
-    "Passwords": "api.test_access.test_a_copied_cookie_is_worth_nothing_after_logging_out",
+    "Files of the machine": "tests.studio.page.test_page_events.test_no_event_reads_a_file_of_the_"
+    "server_or_of_another_visitor",
+    "Other addresses": "tests.studio.api.test_gradio_guard.test_no_event_of_the_page_"
+    "fetches_an_address",
+    "Settings, keys, models": "tests.studio.api.test_access.test_guest_cannot_make_the_studio_"
+    "download_a_model",
+    "Other sites": "tests.studio.api.test_access.test_request_of_a_foreign_page_is_refused",
+    "Guests' files": "tests.pipelines.core.test_sandbox.test_it_has_its_files_and_nobody_elses",
+    "One another's things": "tests.studio.api.test_access.test_visitors_do_not_see_each_"
+    "other_s_things",
+    "Turns": "tests.studio.core.jobs.test_jobs.test_owners_take_turns_each_in_their_own_order",
+    "Passwords": "tests.studio.api.test_access.test_a_copied_cookie_is_worth_nothing_"
+    "after_logging_out",
 }
 
 
@@ -133,4 +138,4 @@ def test_each_promise_has_its_test():
     assert [*to_host, *to_guests] == [*HELD_BY]
     for each in HELD_BY.values():
         module, _, name = each.rpartition(".")
-        assert callable(getattr(importlib.import_module(f"tests.studio.{module}"), name))
+        assert callable(getattr(importlib.import_module(module), name))
