@@ -30,6 +30,8 @@ from tests.prepared import prepare, prepared_folder
 # them anew: a third of what it takes to collect the tests.
 sys.dont_write_bytecode = False
 os.environ["PYTHONDONTWRITEBYTECODE"] = ""
+# What tests leave behind is small; to search for it after every 700 objects takes longer than they.
+gc.set_threshold(50_000, 20, 50)
 # httpx gives up after 5 s by itself, which a busy machine may take for any answer.
 limits = httpx._config.DEFAULT_TIMEOUT_CONFIG
 limits.connect = limits.read = limits.write = limits.pool = PATIENCE

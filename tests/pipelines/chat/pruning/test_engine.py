@@ -30,7 +30,7 @@ from pipelines.core.paths import ROOT
 from tests.patience import PATIENCE, wait_until
 from tests.pipelines.chat.pruning.test_depth import logits
 
-SMALL = Effort(tokens=200, new_tokens=6, runs=1)
+SMALL = Effort(tokens=120, new_tokens=2, runs=1)
 
 
 @dataclass
