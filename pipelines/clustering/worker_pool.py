@@ -46,11 +46,10 @@ _BROKEN = tuple(
     if hasattr(signal, name)
     for sign, offset in ((-1, 0), (1, 128))
 )
-# Where numba keeps what it has compiled, of packages that these processes alone import.
+# Packages that these processes alone import, with what numba has compiled of them beside.
 _COMPILED = [
     *(Path(sysconfig.get_path("purelib"), name, "__pycache__") for name in ("umap", "pynndescent")),
     Path(__file__).with_name("dbscan") / "__pycache__",
-    *(Path(each) for each in [os.environ.get("NUMBA_CACHE_DIR")] if each),
 ]
 _Count = Annotated[int, Field(ge=0, le=2**53)]
 
@@ -120,6 +119,21 @@ class Died(Exception):
     def __init__(self, code: int, words: str) -> None:
         super().__init__(words or f"the worker ended with {code}")
         self.code, self.words = code, words
+
+
+def _folders_of_numba() -> list[Path]:
+    """Where numba may keep what it compiles: made here, since a process has only what there is.
+
+    Where packages cannot be written to, it is the user's cache.
+    """
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    own = [Path(each) for each in [os.environ.get("NUMBA_CACHE_DIR")] if each]
+    folders = [*own, *_COMPILED, Path(cache, "numba")]
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            if folder.parent.is_dir() or folder == folders[-1]:
+                folder.mkdir(parents=True, exist_ok=True)
+    return folders
 
 
 class _Worker:
@@ -261,7 +275,7 @@ class WorkerPool:
             worker.end()
 
     def _files(self) -> Files:
-        return Files((temporary_root(), *self._folders, *_COMPILED))
+        return Files((temporary_root(), *self._folders, *_folders_of_numba()))
 
     def _idle_of(self, owner: str) -> _Worker | None:
         with self._lock:

@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
-from pipelines.clustering import running, wire
+from pipelines.clustering import running, wire, worker_pool
 from pipelines.clustering.algorithms.algorithm import Estimate
 from pipelines.clustering.algorithms.registry import ALGORITHMS, find
 from pipelines.clustering.comparing import compare, suggest
@@ -410,3 +410,19 @@ def test_own_centres_that_scaling_makes_too_large_are_refused(home, stop):
     request = ClusterRequest(data="near", scaling="minmax", parameters=parameters)
     with pytest.raises(BadRequest, match="x1"):
         list(run(request, home, stop, find_data=lambda name: data))
+
+
+def test_what_numba_compiles_has_a_folder_before_the_process_has_only_what_there_is(
+    tmp_path, monkeypatch
+):
+    """In a fresh copy there is none yet; where packages are read-only it is the user's cache."""
+    (tmp_path / "package").mkdir()
+    compiled = [tmp_path / "package" / "__pycache__", tmp_path / "missing" / "__pycache__"]
+    monkeypatch.setattr(worker_pool, "_COMPILED", compiled)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    files = WorkerPool()._files()
+    assert {compiled[0], tmp_path / "cache" / "numba"} <= set(files.writable)
+    assert compiled[0].is_dir()
+    assert (tmp_path / "cache" / "numba").is_dir()
+    assert not (tmp_path / "missing").exists()
