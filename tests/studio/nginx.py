@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import time
@@ -26,6 +27,7 @@ proxy_set_header X-Forwarded-Proto $scheme;
 """
 
 CONFIGURATION = """
+{user}
 daemon off;
 worker_processes 1;
 pid {folder}/pid;
@@ -72,6 +74,8 @@ def nginx(
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     text = CONFIGURATION.format(
+        # Started by root, its workers would be nobody's, who may not write into the folder.
+        user="user root;" if os.geteuid() == 0 else "",
         folder=folder,
         port=port,
         path=path,
