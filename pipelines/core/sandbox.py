@@ -55,7 +55,7 @@ def environment_without_secrets() -> dict[str, str]:
     return {
         name: value
         for name, value in os.environ.items()
-        if name.startswith(("HF_", "HUGGING")) or not _SECRET.search(name)
+        if name.startswith(("HF_", "HUGGING", "TOKENIZERS_")) or not _SECRET.search(name)
     }
 
 

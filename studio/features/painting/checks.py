@@ -12,9 +12,10 @@ from pipelines.core.matching import name_key
 from pipelines.core.messages import Message
 from pipelines.core.paths import HUB_FOLDER
 from pipelines.diffusion.lora.use import LoraUse
+from pipelines.diffusion.prompts import parse
 from pipelines.diffusion.requests import MAX_PIXELS, TextToImageRequest
 from pipelines.diffusion.resolving import resolve
-from pipelines.diffusion.samplers import samplers_in
+from pipelines.diffusion.samplers import UNET_FAMILIES, samplers_in
 from pipelines.diffusion.wording.template import Wording
 from pipelines.diffusion.wording.wildcards import Wildcards
 from pipelines.grids.cells import cannot_be_painted
@@ -52,7 +53,10 @@ class Paintings:
         if request.hires is not None and not request.hires.is_latent:
             Upscalers(self._home).get(request.hires.upscaler)
         settings = resolve(request, entry, samplers_in(self._home))
-        Wording(settings, Wildcards(self._home))
+        wording = Wording(settings, Wildcards(self._home))
+        if not wording.is_dynamic and entry.family in UNET_FAMILIES:  # others read no weights
+            for text in (settings.prompt, settings.negative_prompt):
+                parse(text)
         self.check_model(owner, entry)
 
     def foretell(self, owner: Owner, requests: Sequence[TextToImageRequest]) -> float | None:

@@ -72,7 +72,7 @@ def test_a_picture_says_its_words_and_its_template_and_both_are_read_back(guest,
     assert not {"Template", "Negative Template"} & left
 
 
-@pytest.mark.parametrize("prompt", ["{a|b", "__nobody__", "{1|2}}", "__../colour__"])
+@pytest.mark.parametrize("prompt", ["{a|b", "__nobody__", "{1|2}}", "__../colour__", "(mug:99)"])
 def test_what_cannot_be_resolved_is_refused_before_it_is_queued(guest, prompt):
     before = len(guest.get("/api/v1/jobs").json()["jobs"])
     for field in ("prompt", "negative_prompt"):
