@@ -121,7 +121,8 @@ class FromPicture(BaseModel):
         Field(
             title="Begin with",
             description="What lies below the mask at first: the picture, its surroundings' "
-            "colours, noise, or nothing.",
+            "colours, noise, or nothing. Strength 1 leaves nothing of the picture there: the "
+            "surroundings' colours take its place.",
         ),
     ] = "original"
     area: Annotated[
