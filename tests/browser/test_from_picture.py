@@ -14,8 +14,10 @@ from studio.core.gallery.metadata import read_settings
 from tests.browser.tabs import open_tab
 from tests.browser.test_control import photo
 from tests.browser.test_painting import choose, put_number
+from tests.patience import wait_until
 from tests.studio.live import TINY
 
+STARTER = "Atelier starter (Toybox)"
 STEPS, BATCHES = 150, 16  # the longest job there is
 PICTURE_ID = re.compile(r"pictures/([\w-]+)\.png")
 
@@ -286,3 +288,100 @@ def test_a_mask_is_painted_outlives_the_tab_and_a_reload_and_only_its_part_chang
     assert press(page, "clear") == 0
     id, _ = result_of(page, studio)
     assert studio[0].gallery.get("local", id).request["from_picture"]["mask"] is None
+
+
+# --- the whole way of a picture ------------------------------------------------------------------
+
+
+def newest(studio: tuple, kind: str):
+    """The gallery's row of the newest job of a kind, once that has ended."""
+
+    def ended():
+        (job, *_) = studio[0].jobs.list("local", kind=kind) or [None]
+        return job if job is not None and job.ended else None
+
+    (row, *_) = studio[0].gallery.of_job("local", wait_until(ended).id)
+    return row
+
+
+def pixels_of(studio: tuple, id: str) -> np.ndarray:
+    with Image.open(studio[0].gallery.path("local", id)) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def reveal(page: Page, board: str, share: float) -> None:
+    """Moves the slider between before and after as a hand does: by pointing at a place."""
+    both = page.locator(f"{board} .versus .both")
+    both.scroll_into_view_if_needed()
+    box = both.bounding_box()
+    page.mouse.click(box["x"] + share * box["width"], box["y"] + box["height"] / 2)
+    style = "element => parseFloat(element.style.getPropertyValue('--at'))"
+    wait_until(lambda: abs(both.evaluate(style) - 100 * share) < 6)
+
+
+@pytest.mark.deep
+def test_a_picture_is_painted_repainted_compared_made_larger_and_found_in_the_gallery(
+    visit, studio
+):
+    studio[0].store.write("DELETE FROM jobs")
+    page = visit()
+    choose(page, "#model", STARTER)
+    page.fill("#prompt textarea", "a red mug on a wooden floor")
+    put_number(page, "#steps", 4)
+    page.click("#paint")
+    expect(page.locator("#painted-details .prompt")).to_have_text("a red mug on a wooden floor")
+    painted = newest(studio, "text_to_image")
+    assert (painted.width, painted.height) == (128, 128)
+
+    page.click("#painted-change")
+    laid = studio[0].inputs.from_gallery("local", painted.id).id
+    on_paper = "id => window.atelierDrawings?.['change-canvas']?.value() === id"
+    page.wait_for_function(on_paper, arg=laid)
+    page.locator("#change-canvas .mask-layer").wait_for()
+    expect(page.locator("#change-about-model")).not_to_be_empty()
+    choose(page, "#change-model", STARTER)
+    page.fill("#change-prompt textarea", "a green ball on a wooden floor")
+    put_number(page, "#change-steps", 4)
+    put_number(page, "#change-strength", 1)
+    page.click("#change-mask [data-paints]")
+    page.click("#change-mask [data-size='96']")
+    mask = paint_mask(page, (0.3, 0.3), (0.7, 0.3), (0.7, 0.5), (0.3, 0.5))
+    masked = masked_share(page)
+    # Whoever looks at another tab meanwhile finds picture, mask and words as they were.
+    open_tab(page, "Gallery")
+    expect(page.locator(f"#gallery-pictures img[src*='{painted.id}']").first).to_be_visible()
+    page.get_by_role("tab", name="From a picture").click()
+    assert page.evaluate(MASK) == mask
+    assert masked_share(page) == pytest.approx(masked, abs=0.01)
+    assert page.evaluate(f"({on_paper})('{laid}')")
+    expect(page.locator("#change-prompt textarea")).to_have_value("a green ball on a wooden floor")
+    id, after = result_of(page, studio)
+    asked = studio[0].gallery.get("local", id).request
+    assert (asked["model"], asked["from_picture"]["mask"]) == ("starter", mask)
+    changed = (after != pixels_of(studio, painted.id)).any(axis=-1)
+    assert changed[40:60, 40:88].mean() > 0.9
+    assert not changed[96:].any(), "what is far from the mask is as it was"
+
+    reveal(page, "#change-panel", 0.25)
+    reveal(page, "#change-panel", 0.75)
+    before = page.locator("#change-panel .versus .map")
+    assert before.evaluate("image => image.decode().then(() => image.naturalWidth)") == 128
+    assert before.get_attribute("src").endswith(f"{laid}.png")
+
+    page.click("#changed-larger")
+    board = page.locator("#larger-panel")
+    expect(board.locator(".versus")).to_be_visible()
+    larger = newest(studio, "upscale")
+    assert (larger.width, larger.height) == (256, 256)
+    reveal(page, "#larger-panel", 0.25)
+    assert "a green ball" in larger.parameters
+
+    open_tab(page, "Gallery")
+    shown = page.locator("#gallery-pictures .picture")
+    for row in (painted.id, id, larger.id):
+        expect(page.locator(f"#gallery-pictures img[src*='{row}']").first).to_be_visible()
+    shown.first.click()
+    expect(page.locator("#gallery-details")).to_contain_text("a green ball")
+    expect(page.locator("#gallery-details img")).to_have_attribute(
+        "src", f"pictures/{larger.id}.png"
+    )
