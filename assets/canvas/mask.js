@@ -12,6 +12,7 @@ const UNSENT = "unsent"; // likewise
 const KEPT = `atelier-mask:${window.atelier?.person}:${NAME}`;
 const STEP = 1 / 128; // of the longer side: what the mask grows or shrinks by at once
 const TURNS = 24; // directions into which it grows
+const BLURS = "filter" in CanvasRenderingContext2D.prototype; // Safari's does not
 
 const language = (navigator.language || "en").split("-")[0];
 const words = WORDS[language] || WORDS.en;
@@ -129,6 +130,25 @@ function filled(mask, isMasked) {
   return result;
 }
 
+// A mask whose edges are as soft as they are painted. Like the engine, and unlike a blur by CSS, it
+// mirrors the mask at the picture's borders: what is masked there stays so.
+function blurred(mask, sigma) {
+  if (!sigma) return mask;
+  const { width, height } = mask;
+  const around = Math.ceil(3 * sigma);
+  const mirrored = bitmap(width + 2 * around, height + 2 * around);
+  const context = pen(mirrored);
+  for (const [x, y] of [-1, 0, 1].flatMap((x) => [-1, 0, 1].map((y) => [x, y]))) {
+    const [left, top] = [around + (x > 0 ? 2 * width : 0), around + (y > 0 ? 2 * height : 0)];
+    context.setTransform(x ? -1 : 1, 0, 0, y ? -1 : 1, left, top);
+    context.drawImage(mask, 0, 0);
+  }
+  const result = bitmap(width, height);
+  pen(result).filter = `blur(${sigma}px)`;
+  pen(result).drawImage(mirrored, -around, -around);
+  return result;
+}
+
 // Red where a picture is bright, of the canvas's size.
 function redOf(picture, width, height) {
   const result = bitmap(width, height);
@@ -181,8 +201,10 @@ function show() {
     overlay.width = mask.width;
     overlay.height = mask.height;
   }
-  pen(overlay, "copy").drawImage(mask, 0, 0);
-  overlay.style.filter = stroke ? "" : `blur(${blurOnScreen()}px)`;
+  const sigma = stroke ? 0 : blurOnCanvas();
+  pen(overlay, "copy").drawImage(BLURS ? blurred(mask, sigma) : mask, 0, 0);
+  const onScreen = (sigma * overlay.clientWidth) / overlay.width;
+  overlay.style.filter = BLURS || !onScreen ? "" : `blur(${onScreen}px)`;
   for (const [name, steps] of Object.entries({ undo: done, redo: undone })) {
     find(`[data-do="${name}"]`).disabled = !steps.length;
   }
@@ -204,14 +226,13 @@ function percent() {
 }
 
 // The mask's blur counts in pixels of what is painted: the picture's, or the result's.
-function blurOnScreen() {
-  if (!look.blur || !overlay.clientWidth) return 0;
+function blurOnCanvas() {
   const [width, height] = drawing.size();
-  const onScreen = overlay.clientWidth / width; // of a pixel of the picture
-  if (look.area === "masked" || !look.width) return look.blur * onScreen;
+  const onCanvas = base.width / width; // of a pixel of the picture
+  if (look.area === "masked" || !look.width) return look.blur * onCanvas;
   const scales = [look.width / width, look.height / height];
   const scale = look.fit === "stretch" ? scales[0] : Math[look.fit === "pad" ? "min" : "max"](...scales);
-  return (look.blur * onScreen) / scale;
+  return (look.blur * onCanvas) / scale;
 }
 
 function say(sentence) {

@@ -58,11 +58,11 @@ def paint_mask(page: Page, *places: tuple[float, float]) -> str:
 
 
 def masked_share(page: Page) -> float:
-    """The share of the layer over the canvas that is red."""
+    """How red the layer over the canvas is, in all; softer edges leave that as it is."""
     return page.locator("#change-canvas .mask-layer").evaluate(
         """layer => {
         const {data} = layer.getContext("2d").getImageData(0, 0, layer.width, layer.height);
-        let red = 0; for (let at = 3; at < data.length; at += 4) red += data[at] > 127;
+        let red = 0; for (let at = 3; at < data.length; at += 4) red += data[at] / 255;
         return 4 * red / data.length; }"""
     )
 
