@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 from studio.app import warm_up
+from studio.features.clustering.results import animations
 from tests.patience import PATIENCE
 from tests.studio.live import live_studio, options_for, paint
 
@@ -58,7 +59,12 @@ def studio(tmp_path_factory, twin_home, control_folder) -> Iterator[tuple]:
     home = tmp_path_factory.mktemp("browser") / "home"
     (home / "samplers").mkdir(parents=True)
     (home / "samplers" / "unfinished.py").write_text(UNFINISHED, encoding="utf-8")
-    with live_studio(options_for(home, twin_home, control_folder)) as (running, address):
+    with (
+        pytest.MonkeyPatch.context() as patched,
+        live_studio(options_for(home, twin_home, control_folder)) as (running, address),
+    ):
+        for limit in ("LIMIT_SECONDS", "WAIT_SECONDS"):  # a slow machine takes longer
+            patched.setattr(animations, limit, PATIENCE)
         with httpx.Client(base_url=address, timeout=PATIENCE) as client:
             assert paint(client, prompt="a first picture")["state"] == "done"
         warm_up(running)
