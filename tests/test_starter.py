@@ -36,7 +36,7 @@ def home(tmp_path_factory):
     """An empty home folder but for the networks that earlier runs have converted."""
     home = tmp_path_factory.mktemp("home")
     (home / "models").mkdir()
-    converted = prepared_folder("starter", "pipelines/diffusion/**/*.py")
+    converted = prepared_folder("starter", "pipelines/diffusion/openvino/*.py")
     (home / "models" / ".openvino").symlink_to(converted, target_is_directory=True)
     return home
 
@@ -170,6 +170,7 @@ def test_each_control_model_changes_the_picture(method, condition, cache, maps, 
     assert np.abs(steered - plain).mean() > 2
 
 
+@pytest.mark.deep  # of a tiny model it is in control/test_steering.py
 def test_weight_0_changes_nothing_at_all(cache, maps, plain):
     units = [
         {"picture": maps["sketch"], "model": SKETCH, "weight": 0},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 import tracemalloc
 from datetime import timedelta
 
@@ -51,8 +52,9 @@ def test_a_queue_without_events_rests(sessions, blocks, monkeypatch):
         await asyncio.sleep(0.2)
         task.cancel()
 
+    started = time.monotonic()
     asyncio.run(wait())
-    assert 0 < len(looks) <= 25
+    assert 0 < len(looks) <= 100 * (time.monotonic() - started) + 2  # a slow machine sleeps longer
 
 
 def test_pages_have_values_of_their_own(sessions, blocks):

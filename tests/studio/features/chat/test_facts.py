@@ -24,7 +24,7 @@ def test_counts_of_two_parts_are_added_up_only_where_both_are_known():
 
 def test_counts_that_are_not_known_are_not_told_to_programs():
     known = {"prompt_tokens": 7, "completion_tokens": 2, "cached_tokens": 0}
-    assert usage([known, known], 1)["total_tokens"] == 11
+    assert usage([known, known], 1).total_tokens == 11
     assert usage([known, {**known, "completion_tokens": None}], 1) is None
     assert usage([{**known, "prompt_tokens": None}], 1) is None
 
