@@ -8,7 +8,7 @@ from pipelines.core.cache import ModelCache
 from pipelines.core.events import Picture
 from pipelines.toybox.verdicts import count_right, read_prompt
 
-JUDGE = "annotator:toybox_judge"
+JUDGE = "preprocessor:toybox_judge"
 _SIDE = 128  # pixels: what the judge was trained on
 
 

@@ -19,7 +19,7 @@ from pipelines.core.errors import Unavailable
 from pipelines.core.messages import Message
 from pipelines.core.paths import ASSETS, HUB_FOLDER
 
-CACHE_PREFIX = "annotator:"
+CACHE_PREFIX = "preprocessor:"
 """In the model cache, weights have this before their name."""
 
 _AUX = "pipelines.preprocessors.from_controlnet_aux"
