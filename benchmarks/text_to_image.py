@@ -130,7 +130,7 @@ def against_diffusers(home: Path, rounds: int, steps: int) -> None:
 
     def blind() -> None:
         seeing = text_to_image.preview_for
-        text_to_image.preview_for = lambda model: lambda latents: None
+        text_to_image.preview_for = lambda model: lambda latents, frame: None
         try:
             atelier()
         finally:

@@ -28,6 +28,7 @@ from pipelines.diffusion.from_picture.late_scheduler import (
 from pipelines.diffusion.from_picture.outpainting import resize_to
 from pipelines.diffusion.from_picture.repainting import (
     DENSEST,
+    PreviewFrame,
     Repainting,
     count_steps,
     open_repainting,
@@ -40,7 +41,7 @@ from pipelines.diffusion.hires.second_pass import (
 from pipelines.diffusion.latents.coding import encode_picture
 from pipelines.diffusion.latents.noise import further_on
 from pipelines.diffusion.latents.pipeline_noise import vary_noise
-from pipelines.diffusion.latents.preview import LatentPreview, preview_for
+from pipelines.diffusion.latents.preview import LONGEST, LatentPreview, preview_for
 from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora.tags import without_tags
 from pipelines.diffusion.requests import TextToImageRequest
@@ -148,7 +149,8 @@ def _picture(
         own = settings.model_copy(update={"steps": first.steps})
         decodes = hires is None or not hires.is_latent
         painting = _one(model, own, seed, first.beginning, first.shown, decodes)
-        image, latents = yield from _count_on(painting, 0, first.run)
+        frame = PreviewFrame(first.repainting, LONGEST)
+        image, latents = yield from _count_on(painting, 0, first.run, frame)
     if first.repainting is not None and not (first.run and image is None):
         whole = first.repainting.whole
         image = whole if image is None else first.repainting.finish(image)
@@ -177,12 +179,23 @@ def _picture(
 
 
 def _count_on(
-    painting: Generator[tuple[int, Image.Image | None], None, _Painted], before: int, run: int
+    painting: Generator[tuple[int, Image.Image | None], None, _Painted],
+    before: int,
+    run: int,
+    frame: PreviewFrame | None = None,
 ) -> Generator[tuple[int, Image.Image | None], None, _Painted]:
-    """A pass whose steps are counted after those of another; ``run``: how many it has."""
+    """A pass whose steps are counted after those of another.
+
+    Args:
+        before: steps of the other.
+        run: how many it has.
+        frame: what its previews are a part of.
+    """
     try:
         while True:
             step, preview = next(painting)
+            if frame is not None and preview is not None:
+                preview = frame(preview)
             yield before + min(step, run), preview
     except StopIteration as end:
         return end.value

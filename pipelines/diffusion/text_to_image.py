@@ -35,6 +35,7 @@ from pipelines.diffusion.from_picture.inpainting_models import inpaints, shown_b
 from pipelines.diffusion.from_picture.outpainting import resize_to
 from pipelines.diffusion.from_picture.repainting import (
     DENSEST,
+    PreviewFrame,
     Repainting,
     count_steps,
     open_repainting,
@@ -49,7 +50,7 @@ from pipelines.diffusion.hires.second_pass import (
 )
 from pipelines.diffusion.latents.coding import decode, encode_picture
 from pipelines.diffusion.latents.noise import starting_noise
-from pipelines.diffusion.latents.preview import preview_for
+from pipelines.diffusion.latents.preview import LONGEST, preview_for
 from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora.apply import Applied, apply_loras
 from pipelines.diffusion.lora.session import Apply
@@ -450,7 +451,7 @@ class Pass:
 
         Args:
             place: evaluations done before, and in all.
-            repainting: what models made for inpainting are shown beside.
+            repainting: what models made for inpainting are shown beside, and the previews in.
         """
         model, settings = self.model, self.settings
         size = (settings.width, settings.height)
@@ -484,10 +485,10 @@ class Pass:
             note = Message("Preparing {model} for this size", model=model.entry.title)
             yield done, total, note
         arguments = step_arguments(self._scheduler, self._sampler, self._generators, settings.eta)
-        preview, latents = preview_for(model), noise
+        preview, frame, latents = preview_for(model), PreviewFrame(repainting, LONGEST), noise
         for step in denoise(predict, self._scheduler, noise, arguments, beginning):
             latents = step.latents
-            yield done + step.index, total, preview(step.denoised)
+            yield done + step.index, total, preview(step.denoised, frame)
         if not torch.isfinite(latents).all():
             raise overflow(settings, predict.guided)
         return latents

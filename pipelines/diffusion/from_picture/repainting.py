@@ -6,6 +6,7 @@ are put back after decoding, whatever the autoencoder made of them.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,6 +110,47 @@ class Repainting:
     def _crop(self, array: np.ndarray) -> np.ndarray:
         left, top, right, bottom = self.box
         return array[top:bottom, left:right]
+
+
+class PreviewFrame:
+    """The picture around what is painted, at a preview's resolution.
+
+    Args:
+        repainting: what is painted; None: a picture of its own.
+        longest: pixels of a preview's longer side.
+    """
+
+    def __init__(self, repainting: Repainting | None, longest: int) -> None:
+        self._repainting = None
+        if repainting is None or repainting.mask is None:
+            return
+        self._repainting = repainting
+        width, height = repainting.whole.size
+        scale = min(1.0, longest / max(width, height))
+        self._whole = repainting.whole.resize(
+            (max(1, round(width * scale)), max(1, round(height * scale))), reducing_gap=2.0
+        )
+        across, down = self._whole.width / width, self._whole.height / height
+        left, top, right, bottom = repainting.box
+        left, top = math.floor(left * across), math.floor(top * down)
+        right, bottom = math.ceil(right * across), math.ceil(bottom * down)
+        self._place, self._size = (left, top), (right - left, bottom - top)
+        self._mask = Image.fromarray(repainting._crop(repainting.mask)).resize(self._size)
+
+    def __call__(self, painted: Image.Image) -> Image.Image:
+        """The whole picture with the preview of what is painted in its place, as finished."""
+        if self._repainting is None:
+            return painted
+        if self._repainting.padded:
+            (left, top, right, bottom), base = self._repainting.box, self._repainting.base
+            shown = (right - left) / base.width, (bottom - top) / base.height
+            box = (0, 0, painted.width * shown[0], painted.height * shown[1])
+            painted = painted.resize(self._size, Image.Resampling.BILINEAR, box)
+        elif painted.size != self._size:
+            painted = painted.resize(self._size, Image.Resampling.BILINEAR)
+        result = self._whole.copy()
+        result.paste(painted, self._place, self._mask)
+        return result
 
 
 def open_repainting(asked: FromPicture, size: tuple[int, int], home: Path) -> Repainting:

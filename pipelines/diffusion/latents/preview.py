@@ -7,6 +7,7 @@ the model's own decoder once what a few patches of random latents look like.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -19,7 +20,7 @@ from pipelines.diffusion.loading import DiffusionModel
 
 _PATCHES, _PATCH = 4, 4  # a side of 4 patches of 4 × 4 latents
 _SAMPLES = 8
-_LONGEST = 512  # pixels of a preview's side; the page scales it to the picture's size
+LONGEST = 512  # pixels of a preview's side; the page scales it to the picture's size
 
 _maps: WeakKeyDictionary[DiffusionModel, LatentPreview] = WeakKeyDictionary()
 
@@ -68,13 +69,18 @@ class LatentPreview:
         colours = pixels @ self.weights[:-1] + self.weights[-1]
         return np.clip(np.nan_to_num(colours, nan=0.0), 0, 1)
 
-    def __call__(self, latents: torch.Tensor) -> Image.Image:
-        """A batch of latents (B, C, h, w) as one picture, in tiles."""
+    def __call__(
+        self,
+        latents: torch.Tensor,
+        frame: Callable[[Image.Image], Image.Image] = lambda picture: picture,
+    ) -> Image.Image:
+        """A batch of latents (B, C, h, w) as one picture, in tiles; ``frame``: around each."""
         height, width = latents.shape[-2] * self.factor, latents.shape[-1] * self.factor
-        scale = min(1.0, _LONGEST / max(width, height))
+        scale = min(1.0, LONGEST / max(width, height))
         size = (round(width * scale), round(height * scale))
         pictures = (self.rgb(latents) * 255).round().astype(np.uint8)
-        return tile([Image.fromarray(p).resize(size, Image.Resampling.BILINEAR) for p in pictures])
+        shown = [Image.fromarray(p).resize(size, Image.Resampling.BILINEAR) for p in pictures]
+        return tile([frame(picture) for picture in shown])
 
 
 def _with_ones(rows: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageChops, ImageDraw
 
 from pipelines.core.errors import BadRequest, NotFound, validate
 from pipelines.core.events import Picture, Progress, Result
@@ -17,7 +17,12 @@ from pipelines.core.pictures.fitting import crop_beyond
 from pipelines.core.pictures.inputs import keep_input, open_input
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.from_picture.masks import box_around
-from pipelines.diffusion.from_picture.repainting import count_steps, open_repainting
+from pipelines.diffusion.from_picture.repainting import (
+    PreviewFrame,
+    Repainting,
+    count_steps,
+    open_repainting,
+)
 from pipelines.diffusion.from_picture.requests import FromPicture
 from pipelines.diffusion.latents.coding import encode_picture
 from pipelines.diffusion.requests import TextToImageRequest
@@ -102,6 +107,41 @@ def test_as_many_evaluations_are_run_as_the_strength_asks_for_and_it_is_said(cac
     (note,) = events[-1].data["notes"]
     assert note["template"].startswith("{run} of {steps} steps were run")
     assert note["values"] == {"run": 2, "steps": 4, "strength": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("change", "untouched"),
+    [
+        ({"area": "masked", "padding": 0}, (100, 50)),  # right of the mask
+        ({"outpaint": {"right": 60, "bottom": 9}, "area": "whole"}, (10, 10)),  # padded to 64
+    ],
+)
+def test_a_preview_shows_the_whole_picture_with_what_is_painted_in_it(
+    cache, home, photo, change, untouched
+):
+    asked = {"picture": photo, "mask": mask_with(home), "mask_blur": 0, "strength": 0.5} | change
+    if "outpaint" in change:
+        del asked["mask"]
+    *events, _ = events_of(cache, asked)
+    (made,) = [each.image for each in events if isinstance(each, Picture)]
+    shown = [each.preview for each in events if isinstance(each, Progress) and each.preview]
+    assert {each.size for each in shown} == {made.size}
+    assert {each.getpixel(untouched) for each in shown} == {made.getpixel(untouched)}
+    assert all(ImageChops.difference(each, made).getbbox() for each in shown)
+
+
+def test_a_large_pictures_preview_is_small_and_of_its_proportions():
+    whole = Image.new("RGB", (2000, 1000), "blue")
+    mask = np.zeros((1000, 2000), np.uint8)
+    mask[500:700, 1000:1400] = 255
+    base = Image.new("RGB", (64, 64))
+    frame = PreviewFrame(Repainting(whole, (900, 400, 1500, 800), base, mask), 500)
+    seen = frame(Image.new("RGB", (64, 64), "red"))
+    assert seen.size == (500, 250)
+    assert np.argwhere(np.asarray(seen)[..., 0] > 127).min(axis=0).tolist() == [125, 250]
+    assert np.argwhere(np.asarray(seen)[..., 0] > 127).max(axis=0).tolist() == [174, 349]
+    plain = Image.new("RGB", (64, 64))
+    assert PreviewFrame(None, 500)(plain) is plain
 
 
 @pytest.mark.parametrize("is_masked", [False, True])
