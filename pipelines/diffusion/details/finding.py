@@ -32,11 +32,14 @@ class Part:
     score: float
 
 
-def find_parts(image: Image.Image, asked: DetailFix) -> list[Part]:
+def find_parts(
+    image: Image.Image, asked: DetailFix, allowed: Image.Image | None = None
+) -> list[Part]:
     """The parts to repaint, in their order; none where nothing is found.
 
     Args:
         image: RGB.
+        allowed: L, of the same size, 0 where the picture stays: what lies wholly there is no part.
     """
     found = [part for part in _FINDERS[asked.finder](image) if part.score >= asked.confidence]
     middle = np.array(image.size) / 2
@@ -54,7 +57,10 @@ def find_parts(image: Image.Image, asked: DetailFix) -> list[Part]:
     found.sort(key=keys[asked.order])
     grown = [Part(_grow(part.box, asked.grow, image.size), part.what, part.score)
              for part in found]  # fmt: skip
-    return [part for part in grown if _area(part.box) > 0][: asked.most or MOST]
+    parts = [part for part in grown if _area(part.box) > 0]
+    if allowed is not None:
+        parts = [part for part in parts if allowed.crop(part.box).getbbox() is not None]
+    return parts[: asked.most or MOST]
 
 
 def find_toys(image: Image.Image) -> list[Part]:

@@ -6,9 +6,10 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageChops, ImageDraw
 
 from pipelines.core.devices import empty_cache, is_out_of_memory
 from pipelines.core.errors import Stopped, UserError
@@ -16,6 +17,8 @@ from pipelines.core.events import Progress
 from pipelines.core.messages import Message
 from pipelines.core.pictures.inputs import input_path, keep_input
 from pipelines.diffusion.details.finding import Part, find_parts
+from pipelines.diffusion.from_picture.outpainting import resize_to
+from pipelines.diffusion.from_picture.repainting import open_repainting
 from pipelines.diffusion.from_picture.requests import FromPicture
 from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.requests import MAX_SEED, TextToImageRequest
@@ -36,7 +39,7 @@ def fix_details(
 ) -> Generator[Progress, None, tuple[Image.Image, dict[str, str]]]:
     """The picture with its parts repainted, and what is said of them in its file.
 
-    A part that cannot be painted stays as it was.
+    A part that cannot be painted stays as it was, and so does what the request's own mask leaves.
 
     Args:
         request: the resolved request of this picture alone, with ``detail_fix``.
@@ -46,7 +49,8 @@ def fix_details(
     Raises:
         Stopped: ``stop`` was set; noticed within one step.
     """
-    parts = find_parts(image, request.detail_fix)
+    allowed = _open_own_mask(request, image.size, model.home)
+    parts = find_parts(image, request.detail_fix, allowed)
     boxes, failed = [], 0
     for number, part in enumerate(parts):
         note = Message(
@@ -57,7 +61,9 @@ def fix_details(
         )
         yield Progress(number, len(parts), note=note)
         try:
-            image = yield from _repaint(model, request, image, part, number, backend, stop)
+            painted = yield from _repaint(
+                model, request, image, part, number, backend, stop, allowed
+            )
         except (UserError, RuntimeError, MemoryError) as error:
             if not isinstance(error, UserError):
                 if not is_out_of_memory(error):
@@ -66,6 +72,8 @@ def fix_details(
             _log.warning("a part was left as it was: %s", error)
             failed += 1
         else:
+            # As the mask's edge is soft, both go into one another; where it is 0 nothing changes.
+            image = painted if allowed is None else Image.composite(painted, image, allowed)
             boxes.append("{} {} {} {}".format(*part.box))
     facts = {"ADetailer parts": f"{len(boxes)} of {len(parts)}"}
     if boxes:
@@ -73,6 +81,24 @@ def fix_details(
     if failed:
         facts["ADetailer parts that failed"] = str(failed)
     return image, facts
+
+
+def _open_own_mask(
+    request: TextToImageRequest, size: tuple[int, int], home: Path
+) -> Image.Image | None:
+    """The request's own mask over a picture of ``size``: L, 0 where it stays; None: all may change.
+
+    Of a picture that a second pass has made larger it is enlarged as well.
+    """
+    asked = request.from_picture
+    if asked is None:
+        return None
+    settings = resize_to(request, home)
+    mask = open_repainting(asked, (settings.width, settings.height), home).mask
+    if mask is None:
+        return None
+    allowed = Image.fromarray(mask)
+    return allowed if allowed.size == size else allowed.resize(size, Image.Resampling.NEAREST)
 
 
 def _repaint(
@@ -83,12 +109,16 @@ def _repaint(
     number: int,
     backend: Backend,
     stop: threading.Event,
+    allowed: Image.Image | None,
 ) -> Generator[Progress, None, Image.Image]:
-    """The picture with one part repainted."""
+    """The picture with one part repainted, where ``allowed`` is not 0."""
     asked, home = request.detail_fix, model.home
-    mask = Image.new("RGB", image.size)
+    mask = Image.new("L", image.size)
     left, top, right, bottom = part.box
     ImageDraw.Draw(mask).rectangle((left, top, right - 1, bottom - 1), fill="white")
+    if allowed is not None:
+        mask = ImageChops.darker(mask, allowed.point(lambda value: 255 if value else 0))
+    mask = mask.convert("RGB")
     # For the time of one part they lie among the brought-in pictures, as nobody else's.
     owner = f"details {secrets.token_hex(8)}"
     kept = [keep_input(home, owner, each) for each in (image, mask)]

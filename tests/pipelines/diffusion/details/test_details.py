@@ -10,6 +10,7 @@ from PIL import Image
 
 from pipelines.core.errors import BadRequest, Stopped, validate
 from pipelines.core.events import Picture, Progress
+from pipelines.core.pictures.inputs import keep_input
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.details import finding, fixing
 from pipelines.diffusion.details.finding import Part, find_parts, find_toys
@@ -112,6 +113,45 @@ def test_only_the_parts_change_in_every_picture_of_a_batch(cache, catalog):
     (alone,) = pictures(cache, seed=8)
     assert abs(np.asarray(alone.image, int) - np.asarray(after[1].image)).max() <= 2
     assert sorted((catalog.home / "inputs").glob("*")) == brought, "nothing of it is left behind"
+
+
+@pytest.mark.usefixtures("found")
+@pytest.mark.parametrize(
+    ("change", "corner", "parts"),
+    [
+        ({}, (0, 0), "1 of 1"),
+        ({"area": "masked", "padding": 4}, (0, 0), "1 of 1"),
+        ({"invert_mask": True}, (0, 0), "2 of 2"),
+        ({"outpaint": {"left": 16, "top": 8}}, (16, 8), "2 of 2"),
+        ({"area": "masked", "outpaint": {"left": 16, "top": 8}}, (16, 8), "2 of 2"),
+    ],
+)
+def test_parts_change_nothing_that_the_mask_leaves(cache, catalog, change, corner, parts):
+    """The boat lies half in the mask, the mug outside it, unless the picture grows."""
+    pixels = np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)
+    mask = np.zeros((64, 64), np.uint8)
+    mask[40:, 30:] = 255
+    stays = mask == (255 if "invert_mask" in change else 0)
+    sent = [keep_input(catalog.home, "ada", Image.fromarray(each).convert("RGB"))
+            for each in (pixels, mask)]  # fmt: skip
+    asked = {"picture": sent[0], "mask": sent[1], "mask_blur": 0, "strength": 1, **change}
+    ((made,), (plain,)) = (
+        pictures(cache, from_picture=asked, steps=2, detail_fix=fix)
+        for fix in ({"mask_blur": 6, "strength": 1}, None)
+    )
+    left, top = corner
+    part = np.s_[top : top + 64, left : left + 64]
+    assert np.array_equal(np.asarray(made.image)[part][stays], pixels[stays])
+    assert (np.asarray(made.image) != np.asarray(plain.image)).any(), "the rest of it does change"
+    assert made.parameters["ADetailer parts"] == parts
+
+
+@pytest.mark.usefixtures("found")
+def test_parts_outside_the_mask_take_no_place_of_others():
+    allowed = Image.new("L", (64, 64))
+    allowed.putpixel((59, 61), 1)
+    (part,) = find_parts(Image.new("RGB", (64, 64)), DetailFix(grow=0, most=1), allowed)
+    assert part.what == "blue boat"
 
 
 @pytest.mark.usefixtures("found")
