@@ -16,7 +16,7 @@ from PIL import Image
 
 from pipelines.core.cache import ModelCache
 from pipelines.core.devices import empty_cache, is_out_of_memory, out_of_memory
-from pipelines.core.errors import Stopped, UserError
+from pipelines.core.errors import Stopped
 from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.messages import Message
 from pipelines.diffusion import diffusers_pipeline
@@ -50,6 +50,7 @@ from pipelines.diffusion.hires.second_pass import (
 )
 from pipelines.diffusion.latents.coding import decode, encode_picture
 from pipelines.diffusion.latents.noise import starting_noise
+from pipelines.diffusion.latents.overflow import overflow
 from pipelines.diffusion.latents.preview import LONGEST, preview_for
 from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora.apply import Applied, apply_loras
@@ -548,32 +549,6 @@ def _beginning(
         if start or not inpaints(model.pipe.unet.config):  # those see the rest beside the noise
             below = latents_below(latents, change, noise, asked.masked_content, start)
     return Beginning(latents, start, change, asked.gradual and asked.mask_blur > 0, below)
-
-
-def overflow(settings: TextToImageRequest, guided: bool) -> UserError:
-    """The sentence for pixels that are no numbers; ``guided``: the guidance had a part in them."""
-    if names := [use.name for use in settings.loras if use.works]:
-        return UserError(
-            "The numbers overflowed with {sampler}, {steps} steps and the LoRAs {names}, so there "
-            "is no picture. Lower their weights, or leave one out; one of them may be damaged.",
-            sampler=settings.sampler,
-            steps=settings.steps,
-            names=", ".join(names),
-        )
-    if not guided:
-        return UserError(
-            "The numbers overflowed with {sampler} and {steps} steps, so there is no picture. "
-            "Take another sampler or another number of steps.",
-            sampler=settings.sampler,
-            steps=settings.steps,
-        )
-    return UserError(
-        "The numbers overflowed with {sampler}, {steps} steps and guidance {guidance}, so "
-        "there is no picture. Lower the guidance or take another sampler.",
-        sampler=settings.sampler,
-        steps=settings.steps,
-        guidance=settings.guidance,
-    )
 
 
 def to_images(pictures: torch.Tensor) -> list[Image.Image]:

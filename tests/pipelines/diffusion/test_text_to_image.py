@@ -14,6 +14,7 @@ from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.messages import Message
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.denoise import GuidedUNet, guidance_embedding
+from pipelines.diffusion.latents.overflow import overflow
 from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.prompts import PromptEmbeds
@@ -490,9 +491,9 @@ def test_an_own_sampler_of_the_home_folder_paints(cache, catalog, tmp_path, monk
 @pytest.mark.parametrize("guidance", [0.0, 1.0])
 def test_an_overflow_without_guidance_does_not_blame_it(guidance):
     settings = TextToImageRequest(prompt="", sampler="Euler", steps=5, guidance=guidance)
-    assert "guidance" not in str(text_to_image.overflow(settings, guided=False))
-    assert "Lower the guidance" in str(text_to_image.overflow(settings, guided=True))
+    assert "guidance" not in str(overflow(settings, guided=False))
+    assert "Lower the guidance" in str(overflow(settings, guided=True))
     # What was added to the model is the likelier cause.
     loras = (LoraUse(name="wool"), LoraUse(name="clay", weight=0))
     with_loras = settings.model_copy(update={"loras": loras})
-    assert "the LoRAs wool, so there" in str(text_to_image.overflow(with_loras, guided=True))
+    assert "the LoRAs wool, so there" in str(overflow(with_loras, guided=True))
