@@ -25,6 +25,12 @@ def crop_beyond(picture: Image.Image, box: Box) -> Image.Image:
     return Image.fromarray(np.pad(pixels, edges, "edge"))
 
 
+def same_proportions(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether two sizes (width, height) are one picture's, larger or smaller; sides are rounded."""
+    off = abs(one[0] * other[1] - other[0] * one[1])
+    return off <= max(one) + max(other)
+
+
 def fit(
     picture: Image.Image, size: tuple[int, int], mode: str
 ) -> tuple[Image.Image, tuple[int, int]]:

@@ -19,7 +19,7 @@ from PIL import Image
 from pipelines.core.cache import ModelCache
 from pipelines.core.errors import BadRequest, validate
 from pipelines.core.events import Progress
-from pipelines.core.pictures.fitting import Box, crop_beyond, fit
+from pipelines.core.pictures.fitting import Box, crop_beyond, fit, same_proportions
 from pipelines.core.pictures.inputs import FOLDER, open_input
 from pipelines.diffusion.control.requests import ConditionRequest
 from pipelines.preprocessors import registry
@@ -36,6 +36,7 @@ def condition_map(
     cache: ModelCache,
     stop: threading.Event,
     box: Box | None = None,
+    whole: tuple[int, int] | None = None,
 ) -> Iterator[Progress | Image.Image]:
     """The map that steers a picture of ``size`` (width, height): progress, and last the map, RGB.
 
@@ -43,24 +44,25 @@ def condition_map(
 
     Args:
         box: the part of the picture that is read, as it is the part that is painted; None: all.
+        whole: width and height of the picture that ``box`` is a part of; None: of this one.
 
     Raises:
         BadRequest: nothing is drawn on the picture or on what fits of it, there are no lines to be
-            found, or a parameter is out of bounds.
+            found, a parameter is out of bounds, or ``whole`` has other proportions.
         NotFound: the picture has been deleted, or there is no such preprocessor.
         Unavailable: the preprocessor lacks a package or its weights.
         Stopped: ``stop`` was set.
     """
     preprocessor = registry.get(request.preprocessor)
     parameters = validate(preprocessor.parameters, request.parameters).model_dump(mode="json")
-    name = f"{request.picture}-{_digest(request, parameters, size, box)}.png"
+    name = f"{request.picture}-{_digest(request, parameters, size, box, whole)}.png"
     path = home / FOLDER / MAPS / name
     if (kept := _load_kept(path)) is not None:
         yield kept
         return
     picture = open_input(home, request.picture)
     if box is not None:
-        picture = crop_beyond(picture, box)
+        picture = _crop(picture, box, whole or picture.size)
     fitted, corner = fit(picture, size, request.resize_mode)
     check_drawn(picture, fitted, request.resize_mode)
     made = fitted
@@ -81,6 +83,29 @@ def condition_map(
         made = canvas
     _keep(made, path)
     yield made
+
+
+def check_proportions(own: tuple[int, int], painted: tuple[int, int]) -> None:
+    """Raises BadRequest when a picture cannot be cropped along with the one that is painted."""
+    if not same_proportions(own, painted):
+        raise BadRequest(
+            "The picture to follow has {own} pixels and the painted one {painted}: to be cropped "
+            "along it must have the same proportions. Choose another one, or No for Crop along.",
+            own="{}×{}".format(*own),
+            painted="{}×{}".format(*painted),
+        )
+
+
+def _crop(picture: Image.Image, box: Box, whole: tuple[int, int]) -> Image.Image:
+    """The part of a picture where ``box`` lies in one of the size ``whole``.
+
+    The box stays in whole pixels: the picture is brought to ``whole``, or a multiple of it.
+    """
+    check_proportions(picture.size, whole)
+    times = max(1, picture.width // whole[0])
+    picture = picture.resize((whole[0] * times, whole[1] * times), Image.Resampling.LANCZOS)
+    left, top, right, bottom = (edge * times for edge in box)
+    return crop_beyond(picture, (left, top, right, bottom))
 
 
 def check_drawn(picture: Image.Image, fitted: Image.Image, mode: str) -> None:
@@ -145,11 +170,15 @@ def _load_kept(path: Path) -> Image.Image | None:
 
 
 def _digest(
-    request: ConditionRequest, parameters: dict, size: tuple[int, int], box: Box | None
+    request: ConditionRequest,
+    parameters: dict,
+    size: tuple[int, int],
+    box: Box | None,
+    whole: tuple[int, int] | None,
 ) -> str:
     facts = [registry.get(request.preprocessor).name, parameters, request.resize_mode, size]
     if box is not None:
-        facts.append(box)
+        facts += [box, whole]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 

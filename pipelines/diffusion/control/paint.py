@@ -17,6 +17,7 @@ from pipelines.core.cache import ModelCache
 from pipelines.core.errors import BadRequest
 from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.messages import Message
+from pipelines.core.pictures.inputs import open_input
 from pipelines.diffusion.control.catalog import CACHE_PREFIX, ControlCatalog, does_not_fit
 from pipelines.diffusion.control.conditions import condition_map
 from pipelines.diffusion.control.loading import ControlModel
@@ -109,17 +110,21 @@ def _maps(
     maps: dict[tuple[int, int], list[Image.Image]] = {size: []}
     if settings.hires is not None:
         maps[settings.hires.size_for(*size)] = []
-    asked, box = settings.from_picture, None
+    asked, box, whole = settings.from_picture, None, None
     if asked is not None and asked.paints_a_part:
         box = open_repainting(asked, size, home).painted_box
+        whole = open_input(home, asked.picture).size
     for own_size, own in maps.items():
         for unit in settings.units:
             # A unit that follows the picture which is changed follows the part that is painted,
             # laid out as that is: what cannot grow to the size's proportions is stretched.
-            part = box if asked is not None and unit.picture == asked.picture else None
-            if part is not None:
+            along = unit.crop_along
+            if along is None:
+                along = asked is not None and unit.picture == asked.picture
+            part = (box, whole) if along and box is not None else ()
+            if part:
                 unit = unit.model_copy(update={"resize_mode": "stretch"})
-            for made in condition_map(unit, own_size, home, cache, stop, part):
+            for made in condition_map(unit, own_size, home, cache, stop, *part):
                 if isinstance(made, Progress):
                     yield made
                 else:

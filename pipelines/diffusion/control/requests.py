@@ -104,6 +104,15 @@ class ControlUnit(ConditionRequest):
             description="Of ControlNets: whether prompt or map has the say where they disagree.",
         ),
     ] = "balanced"
+    crop_along: Annotated[
+        bool | None,
+        Field(
+            title="Crop along",
+            description="Where only a part of a picture is painted: follow the same part of this "
+            "one, which must have that picture's proportions, instead of fitting all of it to the "
+            "part. Empty: where it is the painted picture.",
+        ),
+    ] = None
 
     @model_validator(mode="after")
     def _start_before_end(self) -> ControlUnit:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from pipelines.core.errors import BadRequest
-from pipelines.core.pictures.fitting import Box, fit
+from pipelines.core.pictures.fitting import Box, fit, same_proportions
 
 _BLACK = 128  # of 255: what is brighter in a mask says that something new comes, as in A1111
 _FILL_SIGMAS = (64.0, 16.0, 4.0, 1.0)  # pixels: far surroundings first, near ones over them
@@ -56,8 +56,7 @@ def read_mask(mask: Image.Image, size: tuple[int, int], inverted: bool) -> np.nd
     """uint8 (H, W) of 0 and 255, of the picture's size."""
     if mask.size != size:
         # A canvas shows large pictures smaller: the same proportions are the same mask.
-        off = abs(mask.width * size[1] - mask.height * size[0])
-        if off > max(mask.size) + max(size):
+        if not same_proportions(mask.size, size):
             raise BadRequest(
                 "The mask has {mask_width}×{mask_height} pixels and the picture {width}×{height}: "
                 "they must have the same proportions. Draw the mask on this picture.",

@@ -80,6 +80,7 @@ _FIELDS = {
     "start": "Guidance Start",
     "end": "Guidance End",
     "control_mode": "Control Mode",
+    "crop_along": "Crop Along",  # our own
 }
 
 # The extension's modules, by their labels and by the names that its API takes, and what reads the
@@ -230,6 +231,8 @@ def _line(unit: Mapping[str, Any], size: tuple[int, int]) -> str:
         _PIXEL_PERFECT: pixel_perfect,
         "Control Mode": _CONTROL_MODES[unit["control_mode"]],
     } | parameters
+    if unit.get("crop_along") is not None:  # nor is it in what older versions have stored
+        facts[_FIELDS["crop_along"]] = unit["crop_along"]
     return ", ".join(f"{name}: {_plain(value)}" for name, value in facts.items())
 
 
@@ -299,6 +302,7 @@ def _unit(facts: Mapping[str, str], control: ControlCatalog, own: bool) -> dict[
         "start": facts.get("Guidance Start"),
         "end": facts.get("Guidance End"),
         "control_mode": _READ_CONTROL_MODES.get(_enumeration(facts.get("Control Mode", ""))),
+        "crop_along": facts.get("Crop Along"),
     }
     unit = _within_bounds(ControlUnit, unit, {"picture": NO_PICTURE, "model": ""})
     name, meant = facts.get("Module", ""), {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pipelines.diffusion.control.conditions import check_proportions
 from pipelines.diffusion.control.requests import ControlRequest
 from studio.core.jobs.submission import download_refusal
 
@@ -19,9 +20,13 @@ def check_units(studio: Studio, owner: Owner, request: ControlRequest) -> Contro
         BadRequest, NotFound: a unit cannot be followed.
         Refused: its model would have to be downloaded, which only the host may do.
     """
-    base = studio.catalog.get(request.model)
+    base, asked = studio.catalog.get(request.model), request.from_picture
     for unit in request.units:
         studio.conditions.check(owner, unit)
+        if unit.crop_along and asked is not None and asked.paints_a_part:
+            ids = (unit.picture, asked.picture)
+            own, painted = (studio.inputs.get(owner.id, id) for id in ids)
+            check_proportions((own.width, own.height), (painted.width, painted.height))
         entry = studio.control.get(unit.model)
         studio.control.check_fit(entry, base)
         if not owner.is_host and not entry.is_here(studio.home):

@@ -143,7 +143,7 @@ def test_a_unit_reads_the_part_of_its_picture_that_is_painted(home, monkeypatch,
     request = ControlRequest(prompt="", width=64, height=64, from_picture=asked, units=units)
     boxes = []
 
-    def look(unit, size, home, cache, stop, box):
+    def look(unit, size, home, cache, stop, box=None, whole=None):
         boxes.append(box)
         yield Image.new("RGB", size)
 
@@ -180,6 +180,57 @@ def test_a_unit_s_map_lies_over_what_is_painted_pixel_by_pixel(home, change):
     same = dilated(np.asarray(Image.fromarray(beyond).resize(size, Image.Resampling.BOX)), 3) == 0
     assert same.mean() > 0.5
     assert np.abs(np.asarray(made, int) - np.asarray(part.base))[same].max() <= 1
+
+
+def ramps(width: int, height: int, blue: int = 0) -> Image.Image:
+    """Red tells how far to the right a pixel lies, green how far down: 0 to 255."""
+    across, down = np.meshgrid(*((np.arange(side) + 0.5) / side for side in (width, height)))
+    return Image.fromarray(np.uint8(np.stack([across, down, 0 * down + blue], 2) * 255))
+
+
+@pytest.mark.parametrize(
+    ("along", "other", "of_the_part"),
+    [
+        (None, None, True),
+        (True, None, True),
+        (False, None, False),
+        (None, (120, 60), False),
+        (False, (120, 60), False),
+        (True, (120, 60), True),
+        (True, (301, 150), True),  # two and a half times as large, a side rounded
+        (True, (40, 20), True),  # whose pixels the part's edges fall between
+    ],
+)
+def test_a_unit_is_cropped_along_where_its_picture_is_the_painted_one_or_by_choice(
+    home, along, other, of_the_part
+):
+    """Of another picture too each pixel of the map shows the place that is painted there."""
+    id = keep_input(home, ADA, ramps(120, 60))
+    mask = np.zeros((60, 120), np.uint8)
+    mask[20:40, 40:65] = 255
+    sent = keep_input(home, ADA, Image.fromarray(mask).convert("RGB"))
+    asked = {"picture": id, "mask": sent, "mask_blur": 0, "area": "masked", "padding": 4}
+    picture = keep_input(home, ADA, ramps(*other, blue=1)) if other else id
+    unit = {"picture": picture, "preprocessor": "none", "model": "net-a", "crop_along": along}
+    unit |= {"resize_mode": "stretch"}
+    request = ControlRequest(prompt="", width=64, height=64, from_picture=asked, units=[unit])
+    *_, maps = finish(paint._maps(request, home, None, threading.Event()))
+    ((made,),) = maps.values()
+    # With 4 around it the mask has 33 by 28 pixels, from 36 and 16; it grows to 33 by 33, from 13.
+    left, top, width, height = (36, 13, 33, 33) if of_the_part else (0, 0, 120, 60)
+    steps = (np.arange(64) + 0.5) / 64
+    across, down = np.meshgrid((left + steps * width) / 120, (top + steps * height) / 60)
+    off = np.abs(np.asarray(made, float)[..., :2] - np.stack([across, down], 2) * 255)
+    assert off[4:-4, 4:-4].max() < 2
+
+
+def test_a_picture_of_other_proportions_is_not_cropped_along(home):
+    ids = [keep_input(home, ADA, ramps(*size)) for size in ((120, 60), (60, 60))]
+    asked = {"picture": ids[0], "outpaint": {"left": 8}}
+    unit = {"picture": ids[1], "preprocessor": "none", "model": "net-a", "crop_along": True}
+    request = ControlRequest(prompt="", width=64, height=64, from_picture=asked, units=[unit])
+    with pytest.raises(BadRequest, match="follow has 60×60 pixels and the painted one 120×60"):
+        finish(paint._maps(request, home, None, threading.Event()))
 
 
 def finish(steps) -> list:

@@ -78,6 +78,14 @@ def test_modes_have_the_extension_s_words(field, value, words):
     assert words in text_of(unit(**{field: value}))
 
 
+@pytest.mark.parametrize("along", [None, True, False])
+def test_whether_a_unit_is_cropped_along_is_written_where_it_was_chosen(control, along):
+    text = text_of(unit(crop_along=along))
+    assert text.count("Crop Along: ") == text.count(f"Crop Along: {along}") == (along is not None)
+    (read,) = units_of(parse_parameters(text), control)
+    assert read.get("crop_along") is along
+
+
 # For each preprocessor, a value that is not the default for each of its parameters.
 @pytest.mark.parametrize("name", PREPROCESSORS)
 def test_every_preprocessor_s_settings_come_back(control, name):
@@ -87,14 +95,14 @@ def test_every_preprocessor_s_settings_come_back(control, name):
         for field, default in model().model_dump().items()
     }
     written = unit(preprocessor=name, parameters=other, weight=0.35, start=0.1, end=0.9,
-                   resize_mode="pad", control_mode="control")  # fmt: skip
+                   resize_mode="pad", control_mode="control", crop_along=True)  # fmt: skip
     expected = written.model_dump(mode="json", exclude={"picture"})
     assert units_of(parse_parameters(text_of(written)), control) == [expected]
 
 
 def test_names_of_parameters_are_no_names_of_the_line():
     fixed = {"Module", "Model", "Weight", "Resize Mode", "Guidance Start", "Guidance End",
-             "Pixel Perfect", "Control Mode"}  # fmt: skip
+             "Pixel Perfect", "Control Mode", "Crop Along"}  # fmt: skip
     for preprocessor in PREPROCESSORS.values():
         titles = list(_titles(preprocessor.parameters).values())
         assert not fixed & set(titles), preprocessor.name
@@ -342,6 +350,7 @@ def test_values_that_stand_alone_are_gathered_into_a_unit(prefix, control):
             "preprocessor: canny, model: mine, starting/ending: (a",
             ["Guidance Start", "Guidance End"],
         ),
+        ("Module: canny, Model: mine, Crop Along: maybe", ["Crop Along"]),
         ("Module: canny, Model: mine, Weight: 1", None),
         ("Module: canny, Model: of somebody, Weight: many", None),  # unused as a whole
     ],
