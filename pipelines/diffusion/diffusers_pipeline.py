@@ -14,6 +14,7 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -40,6 +41,7 @@ from pipelines.diffusion.hires.second_pass import (
 )
 from pipelines.diffusion.latents.coding import encode_picture
 from pipelines.diffusion.latents.noise import further_on
+from pipelines.diffusion.latents.overflow import overflow
 from pipelines.diffusion.latents.pipeline_noise import vary_noise
 from pipelines.diffusion.latents.preview import LONGEST, LatentPreview, preview_for
 from pipelines.diffusion.loading import DiffusionModel
@@ -227,6 +229,9 @@ def _one(
 
     Args:
         decodes: whether the picture is needed, and not its latents alone.
+
+    Raises:
+        UserError: the numbers overflowed.
     """
     pipe = _with_scheduler(model, settings, seed)
     if settings.variation is not None:
@@ -274,8 +279,13 @@ def _one(
         while True:
             kind, value = events.get()
             if kind == "done":
-                image = value[0].convert("RGB") if decodes else None
-                return image, _spatial(pipe, last, settings)
+                spatial = _spatial(pipe, last, settings)
+                finite = spatial is None or bool(torch.isfinite(spatial).all())
+                if not finite or (decodes and not np.isfinite(value).all()):
+                    raise overflow(settings, settings.guidance > guides_above(model))
+                if not decodes:
+                    return None, spatial
+                return pipe.image_processor.numpy_to_pil(value)[0].convert("RGB"), spatial
             if kind == "error":
                 raise value
             index, latents = value
@@ -318,7 +328,7 @@ def _arguments(
         "width": settings.width,
         "height": settings.height,
         "generator": torch.Generator().manual_seed(seed),
-        "output_type": "pil",
+        "output_type": "np",  # as pixels, of which can be seen whether they are numbers
         "use_resolution_binning": False,  # it would paint another size than was asked for
     }
     if not takes_negative_prompt(model):

@@ -8,11 +8,14 @@ import threading
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from pipelines.core.cache import ModelCache
-from pipelines.core.errors import Stopped
+from pipelines.core.errors import Stopped, UserError
 from pipelines.core.events import Picture, Progress
+from pipelines.core.pictures.inputs import keep_input
 from pipelines.diffusion import diffusers_pipeline, loading, text_to_image
+from pipelines.diffusion.from_picture.requests import FromPicture
 from pipelines.diffusion.loading import load
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.resolving import resolve
@@ -81,6 +84,34 @@ def test_a_picture_is_the_same_alone_and_in_a_batch_and_every_step_shows(painted
     (alone,) = [event for event in painted(family, **second) if isinstance(event, Picture)]
     difference = np.abs(np.asarray(alone.image, int) - np.asarray(pictures[1].image, int))
     assert difference.max() <= 1
+
+
+@pytest.mark.parametrize("family", few_quickly(TWINS))
+@pytest.mark.parametrize("part", ["denoiser", "decoder"])
+def test_numbers_that_overflow_are_an_error_and_not_a_black_picture(
+    painted, twins, monkeypatch, family, part
+):
+    list(painted(family, steps=1))
+    with twins.lease(f"twin {family}") as model:
+        broken = model.unet if part == "denoiser" else model.pipe.vae.decoder
+        *_, weights = broken.parameters()
+        monkeypatch.setattr(weights, "data", torch.full_like(weights.data, torch.nan))
+        with pytest.raises(UserError, match=r"numbers overflowed with .* 3 steps") as error:
+            list(painted(family, steps=3))
+    assert "None" not in str(error.value)
+
+
+def test_a_preview_of_a_part_shows_the_whole_picture(painted, home):
+    photo = Image.fromarray(np.random.default_rng(1).integers(0, 256, (64, 128, 3), np.uint8))
+    mask = Image.new("RGB", photo.size)
+    mask.paste("white", (10, 20, 30, 40))
+    asked = FromPicture(picture=keep_input(home, "ada", photo), mask=keep_input(home, "ada", mask),
+                        area="masked", mask_blur=0, strength=0.5)  # fmt: skip
+    events = list(painted("sd3", from_picture=asked))
+    shown = [each.preview for each in events if isinstance(each, Progress) and each.preview]
+    assert {(each.size, each.getpixel((100, 50))) for each in shown} == {
+        (photo.size, photo.getpixel((100, 50)))
+    }
 
 
 @pytest.mark.parametrize("family", few_quickly(TWINS))
