@@ -13,6 +13,7 @@ from typing import Any
 
 from pipelines.core.errors import UserError, validate
 from pipelines.diffusion.from_picture.requests import FromPicture, Outpaint
+from studio.core.gallery.infotext_parts import OWN_STRENGTH
 from studio.core.gallery.infotext_units import is_unit_name
 
 _STRENGTH, _EDIT = "Denoising strength", "Edit by words"
@@ -80,12 +81,11 @@ def paints_a_part(request: Mapping[str, Any]) -> bool:
 def change_of(parameters: Mapping[str, Any]) -> dict[str, Any] | None:
     """The fields of a :class:`FromPicture` that a file speaks of, without picture and mask.
 
-    None where the picture was not begun from another: a hires pass has a denoising strength too.
-    What is beyond the bounds is left out.
+    None where the picture was not begun from another: the denoising strength is that of a hires
+    pass, unless this one has a strength of its own. What is beyond the bounds is left out.
     """
-    if not {_STRENGTH, _EDIT} & parameters.keys() or any(
-        name.startswith("Hires ") or is_unit_name(name) for name in parameters
-    ):
+    enlarged = any(name.startswith("Hires ") for name in parameters)
+    if not {_STRENGTH, _EDIT} & parameters.keys() or (enlarged and OWN_STRENGTH not in parameters):
         return None
     words = {name: str(value) for name, value in parameters.items()}
     contents = {line: content for content, line in _CONTENTS.items()}
@@ -107,10 +107,17 @@ def change_of(parameters: Mapping[str, Any]) -> dict[str, Any] | None:
     return {name: value for name, value in given.items() if value is not None}
 
 
+def is_steered(parameters: Mapping[str, Any]) -> bool:
+    """Whether a file speaks of units; no form takes them and a change together."""
+    return any(map(is_unit_name, parameters))
+
+
 def unread_changes(parameters: Mapping[str, Any]) -> set[str]:
-    """The names of what a file says of a change and :func:`change_of` cannot take."""
+    """The names of what a file says of a change and no form can take."""
     if (change := change_of(parameters)) is None:
         return set()
+    if is_steered(parameters):
+        return NAMES & parameters.keys()
     beyond = {name for name, field in _FIELDS.items() if field not in change}
     other = {name for name, known in _WORDS.items() if str(parameters.get(name)) not in known}
     return (beyond | other) & parameters.keys()

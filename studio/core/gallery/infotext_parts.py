@@ -21,9 +21,9 @@ _HIRES = {
     "prompt": "Hires prompt",
     "negative_prompt": "Hires negative prompt",
 }
-_OWN_STRENGTH = "Hires strength"
+OWN_STRENGTH = "Hires strength"
 _SCALE, _RESIZE = "Hires upscale", "Hires resize"
-HIRES = (_SCALE, _RESIZE, _OWN_STRENGTH, *_HIRES.values())
+HIRES = (_SCALE, _RESIZE, OWN_STRENGTH, *_HIRES.values())
 _TIMES = str.maketrans("×X*", "xxx")
 
 
@@ -38,7 +38,7 @@ def part_lines(fields: Mapping[str, Any]) -> dict[str, Any]:
         facts["Seed resize from"] = f"{variation['width']}x{variation['height']}"
     if hires is not None:
         begun = fields.get("from_picture") is not None
-        facts[_OWN_STRENGTH if begun else DENOISING] = hires["strength"]
+        facts[OWN_STRENGTH if begun else DENOISING] = hires["strength"]
         if hires["width"] or hires["height"]:
             facts[_RESIZE] = f"{hires['width'] or 0}x{hires['height'] or 0}"
         else:
@@ -96,7 +96,7 @@ def _hires(parameters: Mapping[str, Any]) -> dict[str, Any]:
         found["width"], found["height"] = (side or None for side in size)
     elif (scale := _number(parameters, _SCALE)) is not None:
         found["scale"] = scale
-    own = _OWN_STRENGTH if _OWN_STRENGTH in parameters else DENOISING
+    own = OWN_STRENGTH if OWN_STRENGTH in parameters else DENOISING
     if (strength := _number(parameters, own)) is not None:
         found["strength"] = strength
     for field in ("steps", "guidance"):

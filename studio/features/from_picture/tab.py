@@ -15,7 +15,7 @@ from pipelines.diffusion.from_picture.sizes import size_like, size_step
 from pipelines.diffusion.requests import MAX_PICTURES, ChangePicturesRequest
 from studio.core.exchange import PICTURE, PICTURES, SETTINGS, Exchange, Settings, Taker, Target
 from studio.core.feature import Tab
-from studio.core.gallery.infotext_change import change_of
+from studio.core.gallery.infotext_change import change_of, is_steered
 from studio.features.from_picture.editing import EditingForm
 from studio.features.from_picture.fixing import FIX, fix_of
 from studio.features.from_picture.mask_form import MaskForm
@@ -270,7 +270,8 @@ class FromPictureTab(Tab):
 
     def _take_file(self, settings: Settings, visitor: Visitor) -> list[Any] | None:
         """The controls as a file says; the canvas stays as it is, as the file has no picture."""
-        if (asked := change_of(settings.parameters)) is None:
+        asked = change_of(settings.parameters)
+        if asked is None or is_steered(settings.parameters):
             return None
         laid = [gr.skip()] * len(self._laid)
         filled = self.form.fill(settings.fields, visitor)

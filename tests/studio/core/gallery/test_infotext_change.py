@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from pipelines.diffusion.control.catalog import ControlCatalog
+from pipelines.diffusion.control.requests import ControlRequest
 from pipelines.diffusion.from_picture.requests import FromPicture
 from pipelines.diffusion.requests import TextToImageRequest
+from pipelines.diffusion.samplers import Samplers
 from studio.core.gallery.infotext_change import change_lines, change_of, unread_changes
 from studio.core.gallery.metadata import format_parameters, parameters_of, parse_parameters
+from studio.core.gallery.reuse import fields_of, unused_settings
 
 PICTURE, MASK = "a" * 32, "b" * 32
 
@@ -89,12 +93,32 @@ def test_others_are_read_as_far_as_they_go_and_the_rest_is_told(parameters, foun
 
 
 @pytest.mark.parametrize(
-    "parameters",
-    [
-        {"Steps": "20"},
-        {"Denoising strength": "0.5", "Hires upscale": "2"},
-        {"Denoising strength": "0.5", "ControlNet 0": "Module: canny"},
-    ],
+    "parameters", [{"Steps": "20"}, {"Denoising strength": "0.5", "Hires upscale": "2"}]
 )
-def test_a_hires_pass_and_units_are_not_this_tab_s(parameters):
+def test_the_strength_of_a_hires_pass_is_no_change(parameters):
     assert change_of(parameters) is None
+
+
+GROWN = {"strength": 0.9, "outpaint": {"left": 64}, "mask": MASK, "mask_blur": 9}
+UNIT = {"picture": PICTURE, "preprocessor": "canny", "model": "net-a"}
+
+
+def test_a_change_before_a_hires_pass_is_read_back():
+    change = FromPicture(picture=PICTURE, **GROWN)
+    request = TextToImageRequest(prompt="a mug", from_picture=change, hires={"strength": 0.3})
+    parameters = parse_parameters(format_parameters(parameters_of(request.model_dump(), (64, 64))))
+    assert FromPicture(picture=PICTURE, mask=MASK, **change_of(parameters)) == change
+    assert unread_changes(parameters) == set()
+    assert fields_of(parameters)["hires"]["strength"] == 0.3
+
+
+def test_a_change_beside_units_is_named_as_unused(tmp_path):
+    """No form takes both; the file is one of ours, whose other facts are known."""
+    change = FromPicture(picture=PICTURE, **GROWN)
+    request = ControlRequest(prompt="a mug", from_picture=change, units=[UNIT])
+    parameters = parse_parameters(format_parameters(parameters_of(request.model_dump(), (64, 64))))
+    left = unused_settings(parameters, set(), Samplers(), ControlCatalog(tmp_path))
+    assert {"Denoising strength", "Mask blur", "Outpaint"} <= left
+    parameters = {name: value for name, value in parameters.items() if "ControlNet" not in name}
+    left = unused_settings(parameters, set(), Samplers(), ControlCatalog(tmp_path))
+    assert not {"Denoising strength", "Mask blur", "Outpaint"} & left

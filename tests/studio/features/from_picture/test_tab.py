@@ -110,6 +110,10 @@ def test_a_file_s_settings_leave_what_lies_on_the_canvas(tab):
     assert by[id(tab.mask.controls["mask_blur"])] == 9
     assert by[id(tab.mask.controls["area"])] == "masked"
     assert [by[id(tab.mask.sides[side])] for side in ("left", "right")] == [64, 32]
+    later = parse_parameters(text + ", Hires strength: 0.3, Hires upscale: 2")
+    assert tab._take_settings(Settings(fields_of(later), later, None), VISITOR, []) is not None
+    steered = parse_parameters(text + ', ControlNet 0: "Module: canny, Model: net-a"')
+    assert tab._take_settings(Settings(fields_of(steered), steered, None), VISITOR, []) is None
     plain = parse_parameters("a red mug\nSteps: 20, Sampler: Euler, Seed: 4, Size: 128x128")
     assert tab._take_settings(Settings(fields_of(plain), plain, None), VISITOR, []) is None
 
