@@ -319,7 +319,7 @@ def test_what_was_written_is_read(writer):
 
 
 ABOUT_THE_FILE = {"Version", "Software", "Lora hashes", "TI hashes", "Model hash", "Hashes",
-                  "Base model hash"}  # fmt: skip
+                  "Base model hash", "ADetailer version"}  # fmt: skip
 USED = {"prompt", "negative_prompt", "Steps", "Sampler", "Schedule type", "CFG scale", "Seed",
         "Size", "Model", "Clip skip", "CFG rescale"}  # fmt: skip
 
