@@ -56,8 +56,7 @@ class UnitForm:
     @property
     def inputs(self) -> list[gr.components.Component]:
         """The controls of the request, in the order of :meth:`data`."""
-        when = [self._start, self._end, self._mode, self._crop_along]
-        return [*self._picture, self._model, self._weight, *when]
+        return [*self._picture, self._model, self._weight, self._start, self._end, self._mode]
 
     @property
     def outputs(self) -> list[gr.components.Component]:
@@ -135,16 +134,6 @@ class UnitForm:
                     (label("Map first"), "control"),
                 ],
             )
-            self._crop_along = self._field(
-                "crop_along",
-                kind=gr.Radio,
-                choices=[
-                    (label("Where it is the painted picture"), ""),
-                    (label("Yes"), "yes"),
-                    (label("No"), "no"),
-                ],
-                value="",
-            )
 
     def listen(
         self, base: gr.Dropdown, width: gr.Slider, height: gr.Slider
@@ -195,7 +184,7 @@ class UnitForm:
             NotFound: there is no such preprocessor.
             BadRequest: no control model is chosen.
         """
-        *picture, model, weight, start, end, mode, along = values
+        *picture, model, weight, start, end, mode = values
         condition = self._condition(picture)
         if not condition["picture"]:
             return None
@@ -206,8 +195,7 @@ class UnitForm:
                 number=self.number,
             )
         steering = {"model": model, "weight": weight, "start": start, "end": end}
-        steering |= {"control_mode": mode, "crop_along": _CROP_ALONG.get(str(along))}
-        return {**condition, **steering}
+        return {**condition, **steering, "control_mode": mode}
 
     def fill(self, unit: Mapping[str, Any] | None, base: ModelEntry, visitor: Visitor) -> list[Any]:
         """Updates of :attr:`outputs` that show ``unit``.
@@ -234,7 +222,6 @@ class UnitForm:
             fields["start"],
             fields["end"],
             {**mode, "value": fields["control_mode"]},
-            {True: "yes", False: "no"}.get(fields["crop_along"], ""),
             method,
             fit,
             _unless_empty(preprocessor),
@@ -389,7 +376,6 @@ class UnitForm:
         return entries.get(str(name))
 
 
-_CROP_ALONG = {"yes": True, "no": False}  # else by the rule
 _DEFAULTS: dict[str, Any] = {
     **{
         name: field.default

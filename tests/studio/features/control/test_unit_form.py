@@ -113,8 +113,7 @@ def values_of(unit, updates) -> list[object]:
     return [v.get("value") if isinstance(v, dict) else v for v in values]
 
 
-@pytest.mark.parametrize("along", [None, True, False])
-def test_what_was_filled_in_comes_out_as_the_same_unit(unit, along):
+def test_what_was_filled_in_comes_out_as_the_same_unit(unit):
     fields = {
         "picture": PICTURE,
         "preprocessor": "canny",
@@ -125,7 +124,6 @@ def test_what_was_filled_in_comes_out_as_the_same_unit(unit, along):
         "start": 0.1,
         "end": 0.6,
         "control_mode": "prompt",
-        "crop_along": along,
     }
     updates = filled(unit, fields)
     assert updates["method"]["value"] == "t2i_adapter"
