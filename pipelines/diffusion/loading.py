@@ -137,10 +137,16 @@ class DiffusionModel:
         return self.pipe.vae_scale_factor
 
     def tile_for_size(self, width: int, height: int) -> None:
-        """Have the autoencoder work tile by tile where a picture is large for a GPU's memory."""
+        """Have the autoencoder work tile by tile where a picture is large for the memory.
+
+        Up to 1024 × 1024 pixels it codes the picture whole. Above, on every device, it codes
+        overlapping tiles, blended into each other, and takes the memory of one. As its norms and
+        its attention see a tile at a time, a picture is no longer bit for bit what it is whole:
+        brightness and colour can differ a little from tile to tile.
+        """
         vae = self.pipe.vae
-        if hasattr(vae, "enable_tiling"):
-            large = self.device.startswith("cuda") and width * height > _UNTILED_PIXELS
+        if hasattr(vae, "use_tiling"):
+            large = width * height > _UNTILED_PIXELS
             vae.enable_tiling() if large else vae.disable_tiling()
 
     @property

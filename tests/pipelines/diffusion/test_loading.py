@@ -98,15 +98,13 @@ def test_a_model_over_the_gpus_budget_is_offloaded_to_ram(catalog, monkeypatch, 
     assert model.nbytes < 1_000_000 if offloaded else model.nbytes > 1_000_000
 
 
-def test_large_pictures_are_decoded_in_tiles_on_a_gpu_only(twin_folder, tmp_path):
+@pytest.mark.parametrize("device", ["cpu", "mps", "cuda"])
+def test_large_pictures_are_coded_in_tiles_on_every_device(twin_folder, tmp_path, device):
     model = load_folder(twin_folder("sd1"), tmp_path)
-    model.tile_for_size(2048, 2048)
-    assert not model.pipe.vae.use_tiling
-    model.device = "cuda"
-    model.tile_for_size(1024, 1024)
-    assert not model.pipe.vae.use_tiling
-    model.tile_for_size(1032, 1024)
-    assert model.pipe.vae.use_tiling
+    model.device = device
+    for size, tiled in (((1024, 1024), False), ((1032, 1024), True), ((64, 64), False)):
+        model.tile_for_size(*size)
+        assert model.pipe.vae.use_tiling == tiled
 
 
 def test_every_family_of_the_catalog_and_of_local_folders_has_a_twin(tmp_path):
