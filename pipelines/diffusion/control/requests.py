@@ -84,7 +84,7 @@ class ControlUnit(ConditionRequest):
             le=1,
             allow_inf_nan=False,
             title="Start",
-            description="The share of the steps after which the unit begins.",
+            description="The share of the steps that are run after which the unit begins.",
         ),
     ] = 0.0
     end: Annotated[
@@ -94,7 +94,7 @@ class ControlUnit(ConditionRequest):
             le=1,
             allow_inf_nan=False,
             title="End",
-            description="The share of the steps after which the unit ends.",
+            description="The share of the steps that are run after which the unit ends.",
         ),
     ] = 1.0
     control_mode: Annotated[

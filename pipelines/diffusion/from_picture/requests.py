@@ -176,8 +176,9 @@ class FromPicture(BaseModel):
         AfterValidator(_or_nothing),
         Field(
             title="Outpaint",
-            description="What is painted at the picture's sides, so that it grows. Strengths of "
-            "0.8 and more work best. Of the whole picture, it is painted at its own size.",
+            description="What is painted at the picture's sides, so that it grows. The prompt "
+            "describes the whole scene, not just what is new. Strengths of 0.8 and more work best, "
+            "with the starter 1. Of the whole picture, it is painted at its own size.",
         ),
     ] = None
 

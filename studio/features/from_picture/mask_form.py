@@ -32,6 +32,10 @@ _CHOICES = {
         ("Nothing", "nothing"),
     ),
 }
+_PROMPT_OF_A_PART = (
+    "The prompt describes the whole scene, not just what is new below the mask. Full strength "
+    "works best for something new, with the starter above all."
+)
 
 
 class MaskForm:
@@ -59,6 +63,7 @@ class MaskForm:
     def draw_fields(self) -> None:
         """How the masked part is painted, folded away."""
         with gr.Accordion(label("Mask"), open=False, elem_id=f"{self.prefix}mask-fields"):
+            gr.HTML(label(_PROMPT_OF_A_PART), elem_classes="hint")
             for name in FIELDS:
                 options: dict[str, Any] = {"elem_id": self.prefix + name.replace("_", "-")}
                 if name in _CHOICES:

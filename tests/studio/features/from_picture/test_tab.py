@@ -138,3 +138,12 @@ def test_several_pictures_of_the_gallery_come_in_up_to_a_number(tab):
 def test_a_reload_shows_the_pictures_of_the_last_request_that_are_still_here(tab):
     request = {"pictures": [MASK, "d" * 32]}
     assert tab._pictures_here(request, VISITOR) == [MASK]
+
+
+def test_beside_masks_and_added_sides_it_is_said_what_the_prompt_describes(tab):
+    for control in (tab.mask.controls["area"], tab.mask.sides["unit"]):
+        while not isinstance(control, gr.Accordion):
+            control = control.parent
+        hint = control.children[0]
+        assert "whole scene" in str(hint.value)
+        assert "starter" in str(hint.value)
