@@ -8,7 +8,7 @@ from pipelines.core.engines import Engine
 from pipelines.diffusion.lora.requests import MergeRequest
 from pipelines.diffusion.requests import TextToImageRequest
 from studio.core.feature import Feature, Upload
-from studio.features.library.loras import Loras
+from studio.core.painting.loras import Loras
 from studio.features.library.loras_api import router
 from studio.features.library.tab import LibraryTab
 

@@ -14,13 +14,9 @@ from pipelines.grids.requests import CompareSamplersRequest, GridRequest
 from pipelines.grids.verdicts import JUDGE
 from studio.core.feature import Feature
 from studio.core.jobs.live import LivePainting
+from studio.core.painting.checks import Paintings, check_painting
 from studio.features.painting import live_api, word_lists
-from studio.features.painting.checks import (
-    Paintings,
-    check_comparison,
-    check_grid,
-    check_painting,
-)
+from studio.features.painting.checks import check_comparison, check_grid
 from studio.features.painting.grid import GridTab
 from studio.features.painting.text_to_image import PaintTab
 from studio.features.painting.word_lists import WordLists

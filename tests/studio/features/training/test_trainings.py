@@ -22,10 +22,10 @@ from pipelines.models.catalog import Catalog
 from studio.core.gallery.gallery import Gallery
 from studio.core.home import prepare_home
 from studio.core.jobs.queue import Jobs
+from studio.core.painting.loras import Loras
 from studio.core.quota import Quota
 from studio.core.settings import StoredSettings
 from studio.core.store import Store
-from studio.features.library.loras import Loras
 from studio.features.training.subjects import KIND, Subjects
 from studio.features.training.trainings import Trainings
 from tests.pipelines.dreambooth.data.test_photos import encoded, scene

@@ -1,0 +1,94 @@
+"""What must hold before one picture is painted, whichever feature asks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+from typing import TYPE_CHECKING
+
+from pipelines.core.paths import HUB_FOLDER
+from pipelines.diffusion.prompts import parse
+from pipelines.diffusion.requests import TextToImageRequest
+from pipelines.diffusion.resolving import resolve
+from pipelines.diffusion.samplers import UNET_FAMILIES, samplers_in
+from pipelines.diffusion.wording.template import Wording
+from pipelines.diffusion.wording.wildcards import Wildcards
+from pipelines.models.catalog import ModelEntry
+from pipelines.upscaling.catalog import Upscalers
+from studio.core.jobs.submission import download_refusal
+
+if TYPE_CHECKING:
+    from studio.core.accounts.accounts import Owner
+    from studio.core.services import Studio
+
+_REMEMBERED = 60  # pictures that are looked at for how long one takes
+
+
+class Paintings:
+    """Checks settings to paint with, for all that paint.
+
+    Args:
+        studio: whose models and samplers.
+    """
+
+    def __init__(self, studio: Studio) -> None:
+        self._home, self._catalog, self._gallery = studio.home, studio.catalog, studio.gallery
+
+    def check(self, owner: Owner, request: TextToImageRequest) -> None:
+        """Refuses settings that cannot be painted with.
+
+        Raises:
+            BadRequest, NotFound: they do not fit together, or there is no such model.
+            Refused: the model would have to be downloaded, which only the host may do.
+        """
+        entry = self._catalog.get(request.model)
+        if request.hires is not None and not request.hires.is_latent:
+            Upscalers(self._home).get(request.hires.upscaler)
+        settings = resolve(request, entry, samplers_in(self._home))
+        wording = Wording(settings, Wildcards(self._home))
+        if not wording.is_dynamic and entry.family in UNET_FAMILIES:  # others read no weights
+            for text in (settings.prompt, settings.negative_prompt):
+                parse(text)
+        self.check_model(owner, entry)
+
+    def foretell(self, owner: Owner, requests: Sequence[TextToImageRequest]) -> float | None:
+        """About how many seconds some pictures take, as those took that ``owner`` has painted.
+
+        Returns:
+            None where no picture of one of the models is known.
+        """
+        paces: dict[str, list[float]] = {}  # by model, seconds of a step of a pixel
+        for row in self._gallery.search(owner.id, limit=_REMEMBERED):
+            made = row.request
+            work = row.width * row.height * (made.get("steps") or 0)
+            if work and row.seconds and isinstance(made.get("model"), str):
+                paces.setdefault(made["model"], []).append(row.seconds / work)
+        total = 0.0
+        for request in requests:
+            entry = self._catalog.get(request.model)
+            if entry.name not in paces:
+                return None
+            side, steps = entry.native_size, request.steps or entry.defaults.steps
+            work = (request.width or side) * (request.height or side) * steps
+            total += median(paces[entry.name]) * work
+        return total
+
+    def check_model(self, owner: Owner, entry: ModelEntry) -> None:
+        """Raises Refused where ``owner`` may not load a model, because it is not here."""
+        if not owner.is_host and not self.is_here(entry):
+            raise download_refusal(entry.title)
+
+    def is_here(self, entry: ModelEntry) -> bool:
+        """Whether a base model's files are on this machine."""
+        if entry.source.hub is None:
+            return True
+        from pipelines.models.downloads import find_model  # the hub's client takes its time
+
+        return find_model(entry.source.hub, self._home / HUB_FOLDER) is not None
+
+
+def check_painting(studio: Studio, owner: Owner, request: TextToImageRequest) -> TextToImageRequest:
+    """The request with the ids of its LoRAs."""
+    request = studio.loras.fill_in(owner.id, request)
+    studio.paintings.check(owner, request)
+    return request
