@@ -107,7 +107,7 @@ def build_app(studio: Studio, on_first_page: Callable[[], None] | None = None) -
     app.include_router(login.router)
     app.include_router(script_router())
     app.include_router(parts.router)
-    scripts = [pair for feature in studio.features for pair in feature.scripts.items()]
+    scripts = {pair for feature in studio.features for pair in feature.scripts.items()}
     for address, folder in sorted(scripts, reverse=True):  # folders before those that they are in
         app.mount(address, StaticFiles(directory=folder))
     uploads = UploadLedger(cache, lambda owner: studio.quota.room(owner.id))

@@ -124,7 +124,9 @@ class Feature:
         name: that of its folder or package.
         engines: its kinds of work.
         services: the attributes of the studio that it brings, each with what makes one of the
-            studio; they may use those of other features, whichever come first.
+            studio; they may use those of other features, whichever come first. Where one is left
+            out, so are those whose services need it; others ask by
+            :meth:`studio.core.services.Studio.find`.
         fills: kind of job → ``fill(studio, owner, data)``, the data with what is not said in it.
         checks: class of request → ``check(studio, owner, request)``, which gives the request that
             is queued and raises a UserError where it cannot be; subclasses are checked by it too.
@@ -136,7 +138,7 @@ class Feature:
             :mod:`studio.api.dependencies`; a module's router serves all studios of a process.
         uploads: pattern of a path below ``/api/v1`` → the bytes that are taken there.
         foreign_apis: what speaks other protocols.
-        scripts: the page's path → the folder whose scripts are served there.
+        scripts: the page's path → the folder whose scripts are served there; features may share it.
         keepers: those of its services that hold data of owners, in the order of cleaning:
             see :class:`studio.core.quota.Keeper`.
         texts: folder of its sentences in other languages, such as ``zh.yaml``.
@@ -162,11 +164,13 @@ class Features:
     """The features of one studio, and what has failed of others.
 
     Attributes:
+        platform_checks: class of request → the studio's own check, before those of features.
         failures: name → why it is left out.
     """
 
     def __init__(self, features: Iterable[Feature] = ()) -> None:
         self._features = {each.name: each for each in features}
+        self.platform_checks: Mapping[type[BaseModel], Check] = {}
         self.failures: dict[str, Message] = {}
 
     @classmethod
@@ -248,8 +252,8 @@ class Features:
         return [
             check
             for base in reversed(request_class.__mro__)
-            for feature in self
-            for kind, check in feature.checks.items()
+            for checks in (self.platform_checks, *(feature.checks for feature in self))
+            for kind, check in checks.items()
             if kind is base
         ]
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core.sandbox import keep_private
+from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.diffusion.lora.library import LoraLibrary
+from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.models.catalog import Catalog
 from studio.core.accounts.accounts import Account, Accounts
 from studio.core.accounts.keys import Keys
@@ -23,8 +25,11 @@ from studio.core.gallery.inputs import Inputs
 from studio.core.gallery.picture_deletion import KIND as DELETING
 from studio.core.gallery.picture_deletion import DeletionEngine, PictureDeletions
 from studio.core.home import HomeLock, prepare_home
+from studio.core.jobs.live import LivePainting
 from studio.core.jobs.queue import Jobs, Unfinished
 from studio.core.jobs.submission import Submissions
+from studio.core.painting.checks import Paintings, check_painting
+from studio.core.painting.loras import Loras
 from studio.core.quota import Keeper, Quota
 from studio.core.settings import StoredSettings
 from studio.core.store import Store
@@ -60,8 +65,9 @@ class Studio:
             used; a feature whose services cannot be made is left out.
 
     Attributes:
-        home, store, settings, catalog, library, cache, gallery, quota, inputs, jobs, submissions,
-            picture_deletions, cleaner, cleanings, keys, accounts: the platform's services.
+        home, store, settings, catalog, library, control, cache, gallery, quota, inputs, jobs,
+            submissions, loras, paintings, live, picture_deletions, cleaner, cleanings, keys,
+            accounts: the platform's services, which are there whatever features are left out.
         device: of the models, once it is known.
         unfinished: what goes on at the next start, once it is closed.
     """
@@ -79,6 +85,7 @@ class Studio:
             self.settings = StoredSettings(self.store)
             self.library = LoraLibrary(self.home)
             self.catalog = Catalog(self.home, own=self.library)
+            self.control = ControlCatalog(self.home)
             self.device = Device(
                 self.catalog, self.home, options.device, options.budget, options.offline
             )
@@ -106,17 +113,26 @@ class Studio:
                 self.quota,
                 chores,
             )
+            self.loras = Loras(self.store, self.library, self.catalog, self.quota)
+            self.paintings = Paintings(self.home, self.catalog, self.gallery)
+            features.platform_checks = {TextToImageRequest: check_painting}
             self.submissions = Submissions(self, features, self.jobs)
+            self.live = LivePainting(self.submissions, self.jobs, self.cache)
+            parts.callback(self.live.close)
             self.picture_deletions = PictureDeletions(self.jobs, self.gallery, self.inputs)
             self.cleanings = Cleanings(self.jobs)
-            kept = [keeper for feature in features for keeper in self._make(feature)]
+            platform = frozenset(self.__dict__)
+            kept = [keeper for feature in features for keeper in self._make(feature, platform)]
             # What is made of brought-in pictures goes before them.
-            self.quota.keepers = self.cleaner.keepers = (self.gallery, *kept, self.inputs)
+            keepers = (self.gallery, *kept, self.loras, self.inputs)
+            self.quota.keepers = self.cleaner.keepers = keepers
             self._parts = parts.pop_all()
 
-    def _make(self, feature: Feature) -> list[Keeper]:
+    def _make(self, feature: Feature, platform: frozenset[str]) -> list[Keeper]:
         """Makes a feature's services; returns those that keep data of owners."""
         try:
+            if taken := platform & feature.services.keys():
+                raise ValueError(f"the studio has the service {', '.join(sorted(taken))}")
             services = {name: getattr(self, name) for name in feature.services}
             return [services[name] for name in feature.keepers]
         except Exception as error:
@@ -133,6 +149,11 @@ class Studio:
                     self._parts.callback(close)
                 return service
         raise AttributeError(f"the studio has no service {name}", name=name, obj=self)
+
+    def find(self, name: str) -> Any:
+        """A feature's service for another feature that can do without it; None: it is left out."""
+        brought = any(name in feature.services for feature in self.features)
+        return getattr(self, name) if brought else None
 
     def close(self) -> None:
         """Stops the workers (a running job goes back to the queue) and lets go of everything."""

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from studio.core.accounts.accounts import Owner
-    from studio.core.services import Studio
+    from studio.core.device import CacheOnDemand
+    from studio.core.jobs.queue import Jobs
+    from studio.core.jobs.submission import Submissions
 
 LIMIT_SECONDS = 2.0  # a picture that takes longer does not follow a hand
 WAIT_SECONDS = 2.0  # for a turn, before the answer is to ask again
@@ -67,14 +69,16 @@ class LivePainting:
     """Paints what owners wish, one picture at a time, while no job needs the device.
 
     Args:
-        studio: whose engines, checks and jobs.
+        submissions: the checks.
+        jobs: the queue, which comes first.
+        cache: the models.
 
     Attributes:
         limit: seconds that a picture may take.
     """
 
-    def __init__(self, studio: Studio) -> None:
-        self._submissions, self._jobs, self._cache = studio.submissions, studio.jobs, studio.cache
+    def __init__(self, submissions: Submissions, jobs: Jobs, cache: CacheOnDemand) -> None:
+        self._submissions, self._jobs, self._cache = submissions, jobs, cache
         self.limit = LIMIT_SECONDS
         self._turns = FairSlots(
             AT_ONCE, asked=None, busy="Others are painting. Ask again in a moment."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipelines.core.paths import HUB_FOLDER
 from pipelines.diffusion.prompts import parse
@@ -18,8 +18,11 @@ from pipelines.upscaling.catalog import Upscalers
 from studio.core.jobs.submission import download_refusal
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pipelines.models.catalog import Catalog
     from studio.core.accounts.accounts import Owner
-    from studio.core.services import Studio
+    from studio.core.gallery.gallery import Gallery
 
 _REMEMBERED = 60  # pictures that are looked at for how long one takes
 
@@ -28,11 +31,13 @@ class Paintings:
     """Checks settings to paint with, for all that paint.
 
     Args:
-        studio: whose models and samplers.
+        home: the home folder, with the host's own samplers and upscalers.
+        catalog: the models.
+        gallery: tells how long pictures have taken.
     """
 
-    def __init__(self, studio: Studio) -> None:
-        self._home, self._catalog, self._gallery = studio.home, studio.catalog, studio.gallery
+    def __init__(self, home: Path, catalog: Catalog, gallery: Gallery) -> None:
+        self._home, self._catalog, self._gallery = home, catalog, gallery
 
     def check(self, owner: Owner, request: TextToImageRequest) -> None:
         """Refuses settings that cannot be painted with.
@@ -87,7 +92,7 @@ class Paintings:
         return find_model(entry.source.hub, self._home / HUB_FOLDER) is not None
 
 
-def check_painting(studio: Studio, owner: Owner, request: TextToImageRequest) -> TextToImageRequest:
+def check_painting(studio: Any, owner: Owner, request: TextToImageRequest) -> TextToImageRequest:
     """The request with the ids of its LoRAs."""
     request = studio.loras.fill_in(owner.id, request)
     studio.paintings.check(owner, request)

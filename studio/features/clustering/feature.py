@@ -63,7 +63,8 @@ FEATURE = Feature(
     checks={OnData: check_data},
     routes=router,
     uploads={"cluster-tables": MAX_BYTES},
-    scripts={"/scripts/clustering": ASSETS / "clustering"},  # shares the chat's page.js
+    # Its scripts import the chat's page.js, whether the chat is there or not.
+    scripts={"/scripts": ASSETS / "chat", "/scripts/clustering": ASSETS / "clustering"},
     keepers=("cluster_data", "clusterings"),
     tabs=(ClusteringTab,),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipelines.core.engines import Engine
-from pipelines.diffusion.control.catalog import CACHE_PREFIX, ControlCatalog
+from pipelines.diffusion.control.catalog import CACHE_PREFIX
 from pipelines.diffusion.control.requests import ControlRequest
 from studio.core.feature import Feature
 from studio.features.control.checks import check_units
@@ -14,10 +14,7 @@ from studio.features.control.tab import ControlTab
 FEATURE = Feature(
     name="control",
     engines=(Engine("control", ControlRequest, "pipelines.diffusion.control.paint"),),
-    services={
-        "control": lambda studio: ControlCatalog(studio.home),
-        "conditions": lambda studio: Conditions(studio.home, studio.cache, studio.inputs),
-    },
+    services={"conditions": lambda studio: Conditions(studio.home, studio.cache, studio.inputs)},
     checks={ControlRequest: check_units},
     titles=lambda studio, owner: {CACHE_PREFIX + e.name: e.title for e in studio.control.models()},
     routes=router,

@@ -8,7 +8,6 @@ from pipelines.core.engines import Engine
 from pipelines.diffusion.lora.requests import MergeRequest
 from pipelines.diffusion.requests import TextToImageRequest
 from studio.core.feature import Feature, Upload
-from studio.core.painting.loras import Loras
 from studio.features.library.loras_api import router
 from studio.features.library.tab import LibraryTab
 
@@ -28,13 +27,9 @@ def check_merge(studio: Studio, owner: Owner, request: MergeRequest) -> MergeReq
 FEATURE = Feature(
     name="library",
     engines=(Engine("merge_loras", MergeRequest, "pipelines.diffusion.lora.merge"),),
-    services={
-        "loras": lambda studio: Loras(studio.store, studio.library, studio.catalog, studio.quota)
-    },
     checks={MergeRequest: check_merge},
     titles=lambda studio, owner: {e.name: e.title for e in studio.loras.models(owner)},
     uploads={"loras": Upload.LARGE},
     routes=router,
     tabs=(LibraryTab,),
-    keepers=("loras",),
 )

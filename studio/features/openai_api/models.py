@@ -31,10 +31,12 @@ def one(studio: Studio, owner: Owner, name: str) -> Model:
     found = list_models(studio, owner)
     known = find_name(name, found)
     if known is None:
-        raise NotFound(
-            "There is no model called {model} here. See GET /v1/models.", model=name[:200]
-        )
+        raise _absence(name)
     return found[known]
+
+
+def _absence(name: str) -> NotFound:
+    return NotFound("There is no model called {model} here. See GET /v1/models.", model=name[:200])
 
 
 def chat_model(studio: Studio, owner: Owner, name: str) -> ChatEntry:
@@ -44,12 +46,16 @@ def chat_model(studio: Studio, owner: Owner, name: str) -> ChatEntry:
         NotFound: there is none.
         Refused: it would have to be downloaded first, which only the host may do.
     """
-    return studio.usable_chat_models.entry(owner, name)
+    known = studio.find("usable_chat_models")
+    if known is None:
+        raise _absence(name)
+    return known.entry(owner, name)
 
 
 def _chat_models(studio: Studio, owner: Owner) -> list[ChatEntry]:
     """Those that answer at once: nobody should wait for a download within a request."""
-    return [e for e in studio.usable_chat_models.of(owner) if studio.chat_models.is_here(e)]
+    known, catalog = studio.find("usable_chat_models"), studio.find("chat_models")
+    return [e for e in known.of(owner) if catalog.is_here(e)] if known and catalog else []
 
 
 def _image_models(studio: Studio, owner: Owner) -> list[ModelEntry]:

@@ -86,8 +86,8 @@ class Asker:
             )
 
     def open_stream(self, request: Generation, stop: threading.Event) -> Any:
-        """The engine's events, once there is a place for the owner's request."""
-        return self.studio.answers.stream(request, self.owner.id, stop)
+        """The engine's events, once there is a place for the owner's request, which is checked."""
+        return self.studio.find("answers").stream(request, self.owner.id, stop)
 
     def count_tokens(self, tokens: int) -> None:
         """Counts the tokens of a request for the key that it came with."""

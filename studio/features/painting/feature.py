@@ -13,8 +13,6 @@ from pipelines.diffusion.styles import styles
 from pipelines.grids.requests import CompareSamplersRequest, GridRequest
 from pipelines.grids.verdicts import JUDGE
 from studio.core.feature import Feature
-from studio.core.jobs.live import LivePainting
-from studio.core.painting.checks import Paintings, check_painting
 from studio.features.painting import live_api, word_lists
 from studio.features.painting.checks import check_comparison, check_grid
 from studio.features.painting.grid import GridTab
@@ -40,16 +38,8 @@ FEATURE = Feature(
         Engine("grid", GridRequest, "pipelines.grids.grid"),
         Engine("compare_samplers", CompareSamplersRequest, "pipelines.grids.grid"),
     ),
-    services={
-        "paintings": Paintings,
-        "word_lists": lambda studio: WordLists(studio.home),
-        "live": LivePainting,
-    },
-    checks={
-        TextToImageRequest: check_painting,
-        GridRequest: check_grid,
-        CompareSamplersRequest: check_comparison,
-    },
+    services={"word_lists": lambda studio: WordLists(studio.home)},
+    checks={GridRequest: check_grid, CompareSamplersRequest: check_comparison},
     titles=lambda studio, owner: {
         JUDGE: "the starter's judge",
         **{e.name: e.title for e in studio.catalog.models()},

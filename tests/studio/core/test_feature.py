@@ -32,7 +32,12 @@ BROKEN = {
     "loras": (
         "from studio.core.feature import Feature\n"
         "FEATURE = Feature(name='loras', services={'loras': dict})",
-        "library has the service loras",
+        "the studio has the service loras",
+    ),
+    "words": (
+        "from studio.core.feature import Feature\n"
+        "FEATURE = Feature(name='words', services={'word_lists': dict})",
+        "painting has the service word_lists",
     ),
     "unmade": (
         "from studio.core.feature import Feature\n"

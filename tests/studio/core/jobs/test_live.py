@@ -57,7 +57,7 @@ class LiveDesk(Desk):
             check=lambda owner, kind, fields: TextToImageRequest(**fields),
             engine=lambda kind: self.brush,
         )
-        self.live = LivePainting(self)
+        self.live = LivePainting(self.submissions, self.jobs, self.cache)
         self.threads = ThreadPoolExecutor(8)
         self.jobs.start()
 
