@@ -12,6 +12,7 @@ from studio.core.accounts import rate_limits, sessions
 from studio.core.jobs import live
 from studio.core.settings import Settings
 from studio.features.chat.answers import slots
+from studio.features.clustering import request_limits
 from studio.features.clustering.results import animations
 from studio.features.control import conditions
 from studio.features.labs import inspect
@@ -102,6 +103,10 @@ def _limits() -> dict[str, list[str]]:
             f"{conditions.EACH_ASKED}, {animations.EACH_WAITS} and {inspect.EACH_ASKED} asked for "
             "at once",
             "they wait in turn",
+        ],
+        "Data to cluster, plots, plots by UMAP, results": [
+            f"{request_limits.EACH_ASKED} of each asked for at once",
+            f"{request_limits.ALL_ASKED} of each, which wait in turn",
         ],
         "An API key": [
             f"{settings.key_requests_per_minute} requests and {settings.key_tokens_per_minute} "

@@ -22,7 +22,7 @@ from studio.api.dependencies import (
     Limit,
     body_as,
 )
-from studio.api.http import NOT_KEPT, receive_body, while_heard
+from studio.api.http import NOT_KEPT, receive_body
 from studio.features.clustering.plot.points import Plotted, plot_points
 from studio.features.clustering.plot.view import CurrentView
 from studio.i18n import translate
@@ -69,12 +69,12 @@ async def bring(
         "header": header,
     }
     reading = validate(Reading, asked)
-    tables, limiter = studio.cluster_data.tables, studio.cluster_limits.data
+    tables, limits = studio.cluster_data.tables, studio.cluster_limits.data
     await run_sync(tables.check_room, owner.id)  # before anything is sent
     async with receive_body(request, studio.home) as file:
         await run_sync(file.flush)
-        known = await while_heard(
-            request, tables.bring, owner.id, Path(file.name), name, reading, limiter=limiter
+        known = await limits.compute(
+            request, owner.id, tables.bring, owner.id, Path(file.name), name, reading
         )
     return await run_sync(table_json, known, language)
 
@@ -107,8 +107,8 @@ async def read_again(
 
     The answer is a table of another id; the former one is gone, unless data were made of it.
     """
-    read, limiter = studio.cluster_data.tables.read_again, studio.cluster_limits.data
-    known = await while_heard(request, read, owner.id, table_id, reading, limiter=limiter)
+    read, limits = studio.cluster_data.tables.read_again, studio.cluster_limits.data
+    known = await limits.compute(request, owner.id, read, owner.id, table_id, reading)
     return await run_sync(table_json, known, language)
 
 
@@ -127,8 +127,8 @@ async def make(
 ) -> dict[str, Any]:
     """Makes points of what the body describes, such as ``{"kind": "made", "name": "moons"}``;
     the same body gives the same data set."""
-    make_data, limiter = studio.cluster_data.make, studio.cluster_limits.data
-    known = await while_heard(request, make_data, owner, source, limiter=limiter)
+    make_data, limits = studio.cluster_data.make, studio.cluster_limits.data
+    known = await limits.compute(request, owner.id, make_data, owner, source)
     return await run_sync(known_json, known, language)
 
 
@@ -173,7 +173,8 @@ async def points(
 ) -> Response:
     """Places of at most 20,000 points; the bytes are described in
     :mod:`studio.features.clustering.plot.points`."""
-    data, limits = studio.cluster_data, studio.cluster_limits
+    data, plots, limits = studio.cluster_data, studio.cluster_plots, studio.cluster_limits
+    requests = limits.umap if view.projection == "umap" else limits.plots
 
     def draw(stop: threading.Event) -> bytes:
         known = data.get(owner.id, data_id)
@@ -182,24 +183,31 @@ async def points(
             points = data.dataset(owner.id, data_id)
             return plot_points(owner.id, points, view.dims, view.projection, view.scaling, stop)
 
-        return studio.cluster_plots.get((known.id, view), plot).pack(language)
+        key = (known.id, view)
+        if (plotted := plots.find(key)) is None:
+            with requests.turn(owner.id, stop):  # the same plot may have been made meanwhile
+                plotted = plots.get(key, plot)
+        return plotted.pack(language)
 
-    limiter = limits.umap if view.projection == "umap" else limits.plots
-    body = await while_heard(request, draw, limiter=limiter)
+    body = await requests.compute(request, owner.id, draw)
     return Response(body, media_type="application/octet-stream", headers=NOT_KEPT)
 
 
 @router.get("/cluster-data/{data_id}/rows/{row}")
 async def one_row(
-    data_id: str, row: Annotated[int, InPath(ge=0)], studio: CurrentStudio, owner: CurrentOwner
+    data_id: str,
+    row: Annotated[int, InPath(ge=0)],
+    request: Request,
+    studio: CurrentStudio,
+    owner: CurrentOwner,
 ) -> dict[str, Any]:
     """The columns' own values of one point, before scaling: names, and numbers or null.
 
     At most 24 columns; none at all where the data set is too large to be read for one point.
     """
-    data = studio.cluster_data
+    data, requests = studio.cluster_data, studio.cluster_limits.plots
 
-    def read() -> dict[str, Any]:
+    def read(stop: threading.Event) -> dict[str, Any]:
         known = data.get(owner.id, data_id)
         if row >= known.points:
             raise BadRequest(
@@ -209,10 +217,11 @@ async def one_row(
             )
         if known.points * len(known.columns) >= _READ_FOR_ONE:
             return {"columns": [], "values": []}
-        values = data.dataset(owner.id, data_id).X[row, :_TOLD_COLUMNS].tolist()
+        with requests.turn(owner.id, stop):
+            values = data.dataset(owner.id, data_id).X[row, :_TOLD_COLUMNS].tolist()
         return {"columns": known.columns[:_TOLD_COLUMNS], "values": values}
 
-    return await run_sync(read, limiter=studio.cluster_limits.plots)
+    return await requests.compute(request, owner.id, read)
 
 
 @router.get("/cluster-data/{data_id}/thumbs")

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 AT_ONCE = 2  # data sets that are made; others wait
 WAIT_SECONDS = 60.0  # for a turn, before saying that there is none
-_BUSY = "Other data are being made. Ask for these again in a moment."
+BUSY = "Other data are being made. Ask for these again in a moment."
 # Of those that no job has used, an owner keeps the last so many, of so many bytes together.
 KEPT_UNUSED, KEPT_UNUSED_BYTES = 20, 1_000_000_000
 
@@ -112,7 +112,7 @@ class ClusterData(Keeper):
         POOL.allow(home / TABLES, home / UPLOADS)
         self._maker = Maker(self.tables, gallery, inputs, cache, self._of_gallery)
         self._lock = threading.Lock()  # a file and its row come and go together
-        self._slots = FairSlots(AT_ONCE, each=AT_ONCE, asked=None, busy=_BUSY)
+        self._slots = FairSlots(AT_ONCE, each=AT_ONCE, asked=None, busy=BUSY)
 
     # --- making -----------------------------------------------------------------------------
 

@@ -20,13 +20,18 @@ class PlotCache:
         self._making = Locks()
         self._lock = threading.Lock()
 
+    def find(self, key: Hashable) -> Plotted | None:
+        """The plot of this key where it is here."""
+        with self._lock:
+            if key in self._plots:
+                self._plots.move_to_end(key)
+            return self._plots.get(key)
+
     def get(self, key: Hashable, make: Callable[[], Plotted]) -> Plotted:
         """The plot of this key, which ``make`` draws where it is not here."""
         with self._making.hold(key):
-            with self._lock:
-                if key in self._plots:
-                    self._plots.move_to_end(key)
-                    return self._plots[key]
+            if (found := self.find(key)) is not None:
+                return found
             made = make()
             with self._lock:
                 self._plots[key] = made

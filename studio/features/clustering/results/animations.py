@@ -39,7 +39,7 @@ WAIT_SECONDS = 25.0  # for a turn
 AT_ONCE = 2  # animations of all owners; each owner has one at a time
 EACH_WAITS = 3  # animations that an owner has asked for and not got yet
 _LOOK_SECONDS = 0.1
-_BUSY = "Other animations are being made. Ask for this one again in a moment."
+BUSY = "Other animations are being made. Ask for this one again in a moment."
 
 
 class Animations:
@@ -52,7 +52,7 @@ class Animations:
     def __init__(self, cluster_data: ClusterData) -> None:
         self._data = cluster_data
         self._umaps = UmapCache()
-        self._slots = FairSlots(AT_ONCE, asked=EACH_WAITS, busy=_BUSY)
+        self._slots = FairSlots(AT_ONCE, asked=EACH_WAITS, busy=BUSY)
 
     def make(
         self, owner: Owner, asked: dict[str, Any], language: str, stop: threading.Event

@@ -27,7 +27,7 @@ from pipelines.core.files import is_full
 from pipelines.core.sizes import format_bytes
 from studio.api.access import API
 from studio.api.dependencies import CurrentLanguage, CurrentOwner, CurrentStudio, JsonObject
-from studio.api.http import KEPT, NOT_KEPT, while_heard
+from studio.api.http import KEPT, NOT_KEPT
 from studio.core.home import DiskFull
 from studio.features.clustering.plot.overlay import MAX_TOLD, overlay
 from studio.features.clustering.plot.view import CurrentAlgorithm, CurrentView
@@ -60,13 +60,16 @@ class RequestedResult:
     owner: Owner
 
     async def compute(self, call: Callable[[Clustering, threading.Event], T]) -> T:
-        """``call(result, stop)`` in a thread; ``stop`` is set when the client has gone."""
+        """``call(result, stop)`` in a thread, when it is the owner's turn; ``stop`` is set when
+        the client has gone."""
+        requests = self.studio.cluster_limits.results
 
         def run(stop: threading.Event) -> T:
-            return call(self.studio.clusterings.of(self.owner.id, self.job_id), stop)
+            found = self.studio.clusterings.of(self.owner.id, self.job_id)
+            with requests.turn(self.owner.id, stop):
+                return call(found, stop)
 
-        limiter = self.studio.cluster_limits.results
-        return await while_heard(self.request, run, limiter=limiter)
+        return await requests.compute(self.request, self.owner.id, run)
 
     async def send_file(
         self,
@@ -222,8 +225,8 @@ async def animation(
 
     One at a time for each owner; it ends when the connection is closed, or after 20 seconds.
     """
-    make, limiter = studio.cluster_animations.make, studio.cluster_limits.animations
-    body = await while_heard(request, make, owner, asked, language, limiter=limiter)
+    make, limits = studio.cluster_animations.make, studio.cluster_limits.animations
+    body = await limits.compute(request, owner.id, make, owner, asked, language)
     return Response(body, media_type="application/json", headers=NOT_KEPT)
 
 
