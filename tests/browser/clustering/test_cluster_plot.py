@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import uvicorn
-from PIL import Image
+from PIL import Image, ImageColor
 from playwright.sync_api import expect
 from sklearn.cluster import DBSCAN, AgglomerativeClustering, KMeans
 from sklearn.metrics import adjusted_rand_score
@@ -21,6 +21,7 @@ from sklearn.mixture import GaussianMixture
 
 from pipelines.clustering.data.datasets import make
 from pipelines.clustering.steps.kmeans import first_centres
+from studio.core.palette import CLUSTERS
 from tests.browser.clustering.cluster_stub import SETS, app
 from tests.browser.page.test_look import PHONE
 from tests.patience import PATIENCE, wait_until
@@ -376,9 +377,7 @@ SHADED = f"""() => {{
 @pytest.mark.deep
 def test_the_shading_has_the_colours_of_the_clusters_that_are_not_hidden(page):
     show(page, data="large", labels="large-3")
-    first, second = (tuple(each) for each in page.evaluate(
-        "import('./scripts/clustering/colours.js').then(({ channels, PALETTE }) => "
-        "PALETTE.slice(0, 2).map(channels))"))  # fmt: skip
+    first, second = (ImageColor.getrgb(colour) for colour in CLUSTERS[:2])
     before = np.array(page.evaluate(SHADED))
     dense = before[:, 3] > 150
     for colour in (first, second):
