@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import tempfile
 import threading
 import time
@@ -31,6 +30,7 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionImg2ImgPipeline
 from PIL import Image
 
+from benchmarks.common.machine import processor
 from benchmarks.text_to_image import STARTER as BASE
 from benchmarks.text_to_image import in_turn, table
 from pipelines.core.cache import ModelCache
@@ -223,15 +223,6 @@ def speeds(cache: ModelCache, home: Path, rounds: int, steps: int) -> None:
         keep_picture(latents, at, "v_prediction", (0.6, 0.8), latents, latents)
     share = (time.perf_counter() - started) / turns / step
     print(f"  a mask adds {share:.2%} to a step of {step * 1000:.1f} ms  (target ≤ 3 %)")
-
-
-def processor() -> str:
-    """The processor's name, where the system tells it."""
-    known = Path("/proc/cpuinfo")
-    lines = known.read_text().splitlines() if known.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    wide = " with AVX-512" if any("avx512f" in line for line in lines) else ""
-    return (names[0] if names else platform.processor() or platform.machine()) + wide
 
 
 if __name__ == "__main__":
