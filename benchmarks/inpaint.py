@@ -54,7 +54,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -68,6 +67,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks.common.machine import processor
 from pipelines.core.cache import ModelCache
 from pipelines.core.devices import pick_device
 from pipelines.core.events import Picture
@@ -282,7 +282,7 @@ def main() -> None:
     chosen = [row for row in rows() if any(part in row.name for part in options.only)]
     work = tasks(options.count)
     sheets = []
-    print(f"{options.count} scenes, {options.steps} steps, {platform.processor() or 'CPU'}, "
+    print(f"{options.count} scenes, {options.steps} steps, {processor()}, "
           f"{torch.get_num_threads()} threads")  # fmt: skip
     print(f"{'':<42}{'object %':>9}{'colour %':>9}{'untouched %':>12}{'seam':>7}")
     _print("a render of what is asked for", [_of_renders(work)])

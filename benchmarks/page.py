@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import re
 import statistics
 import tempfile
@@ -24,6 +23,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Playwright, sync_playwright
 
+from benchmarks.common.machine import processor
 from benchmarks.visitors import Studio, children
 
 CHROMIUM = "/usr/bin/chromium"
@@ -42,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--loads", type=int, default=5)
     options = parser.parse_args()
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores")
+    print(f"{processor()}, {os.cpu_count()} cores")
     with tempfile.TemporaryDirectory() as home, sync_playwright() as playwright:
         studio = Studio(Path(home))
         try:

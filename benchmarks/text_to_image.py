@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import shutil
 import statistics
 import tempfile
@@ -30,6 +31,7 @@ from diffusers import (
     UNet2DConditionModel,
 )
 
+from benchmarks.common.machine import processor
 from pipelines.core.cache import ModelCache
 from pipelines.core.devices import pick_device
 from pipelines.core.events import Picture
@@ -54,6 +56,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=20)
     options = parser.parse_args()
+    print(f"{processor()}, {os.cpu_count()} cores")
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         against_diffusers(home, options.rounds, options.steps)

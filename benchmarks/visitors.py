@@ -20,7 +20,6 @@ import contextlib
 import json
 import multiprocessing
 import os
-import platform
 import resource
 import secrets
 import statistics
@@ -38,6 +37,8 @@ from typing import Any
 
 import httpx
 from PIL import Image, PngImagePlugin
+
+from benchmarks.common.machine import processor
 
 ROOT = Path(__file__).parents[1]
 HOST = "127.0.0.1"
@@ -512,7 +513,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=CROWDS, default=list(CROWDS))
     parser.add_argument("--minutes", type=float, default=10.0, help="of the eight people")
     flags = parser.parse_args()
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores")
+    print(f"{processor()}, {os.cpu_count()} cores")
     print(f"{'':<10}{'host: s median, 95 %, longest':>27}{'MB before, peak, after':>24}"
           f"{'ratio':>7}{'ok':>9}{'refused':>9}{'failed':>9}")  # fmt: skip
     short = flags.short

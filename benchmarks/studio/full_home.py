@@ -18,7 +18,6 @@ import io
 import json
 import multiprocessing
 import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -29,6 +28,7 @@ from typing import Any
 import httpx
 from PIL import Image
 
+from benchmarks.common.machine import processor
 from benchmarks.visitors import CHEAP, Studio
 
 PICTURES, JOBS, MESSAGES, CHATS, INPUTS, TABLES, UPLOADS = 5000, 2000, 10_000, 500, 200, 50, 10_000
@@ -185,7 +185,7 @@ def measure(studio: Studio, rounds: int, longest: str) -> None:
         probes = times.recv()
         beside.join()
     idle = statistics.median(end - start for start, end in probes if end < idle_until)
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores; "
+    print(f"{processor()}, {os.cpu_count()} cores; "
           f"the cheap route alone: {idle:.4f} s")  # fmt: skip
     print(f"{'route':<48}{'seconds':>9}{'kB':>9}{'stall':>9}")
     names = dict.fromkeys(path for path, *_ in asked)
