@@ -30,7 +30,7 @@ from pipelines.diffusion.denoise import (
     takes_guidance,
     timesteps_from,
 )
-from pipelines.diffusion.details.fixing import fix_details
+from pipelines.diffusion.details.fixing import count_as_second_half, fix_details
 from pipelines.diffusion.from_picture.inpainting_models import inpaints, shown_beside
 from pipelines.diffusion.from_picture.outpainting import resize_to
 from pipelines.diffusion.from_picture.repainting import (
@@ -281,13 +281,14 @@ def _with_previews(
         place: how many batches came before, and how many there are.
     """
     started = time.perf_counter()
-    reached = 0
+    reached = total = 0
+    halves = 1 if pictures[0].detail_fix is None else 2
     try:
         while True:
             if stop.is_set():
                 raise Stopped
             step, total, seen = next(batch)
-            done = (place[0] * total + step, place[1] * total)
+            done = (halves * place[0] * total + step, halves * place[1] * total)
             if isinstance(seen, Message):
                 yield Progress(*done, note=seen)
             elif seen is not None or step > reached:  # not while a prompt is encoded
@@ -310,10 +311,12 @@ def _with_previews(
         if model.offloaded:
             model.pipe.maybe_free_model_hooks()
     seconds = (time.perf_counter() - started) / len(pictures)
-    for picture, image in zip(pictures, images, strict=True):
+    for number, (picture, image) in enumerate(zip(pictures, images, strict=True)):
         own_facts = _facts(model) | facts
         if picture.detail_fix is not None:
-            image, found = yield from fix_details(model, picture, image, backend_of(model), stop)
+            fixing = fix_details(model, picture, image, backend_of(model), stop)
+            steps, own = total or picture.steps, (number, len(pictures))
+            image, found = yield from count_as_second_half(fixing, steps, place, own)
             own_facts |= found
         yield Picture(image, picture, seconds, own_facts)
 

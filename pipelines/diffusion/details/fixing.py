@@ -6,6 +6,7 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,8 @@ def fix_details(
         )
         yield Progress(number, len(parts), note=note)
         try:
-            painted = yield from _repaint(
-                model, request, image, part, number, backend, stop, allowed
-            )
+            repainting = _repaint(model, request, image, part, number, backend, stop, allowed)
+            painted = yield from _count_on(repainting, number, len(parts))
         except (UserError, RuntimeError, MemoryError) as error:
             if not isinstance(error, UserError):
                 if not is_out_of_memory(error):
@@ -81,6 +81,44 @@ def fix_details(
     if failed:
         facts["ADetailer parts that failed"] = str(failed)
     return image, facts
+
+
+def count_as_second_half(
+    fixing: Generator[Progress, None, Any], steps: int, batch: tuple[int, int], own: tuple[int, int]
+) -> Generator[Progress, None, Any]:
+    """Counts on from the first half of a batch, in which its pictures were painted.
+
+    Args:
+        fixing: :func:`fix_details` of one picture.
+        steps: of that first half.
+        batch: how many batches came before, and how many there are.
+        own: likewise of the batch's pictures.
+    """
+    try:
+        while True:
+            event = next(fixing)
+            share = (own[0] + event.step / max(event.total, 1)) / own[1]
+            at = steps * (2 * batch[0] + 1 + share)
+            yield replace(event, step=int(at), total=2 * steps * batch[1])
+    except StopIteration as end:
+        return end.value
+    finally:
+        fixing.close()
+
+
+def _count_on(
+    steps: Generator[Progress, None, Image.Image], number: int, count: int
+) -> Generator[Progress, None, Image.Image]:
+    """The steps of one part counted on from those of the ``number`` before, of ``count``."""
+    try:
+        while True:
+            event = next(steps)
+            total = event.total
+            yield replace(event, step=number * total + event.step, total=count * total)
+    except StopIteration as end:
+        return end.value
+    finally:
+        steps.close()
 
 
 def _open_own_mask(

@@ -55,6 +55,7 @@ def _run(
     failed: list[UserError] = []
     for number, id in enumerate(ids, start=1):
         part, done = (number, len(ids)), (number - 1) * length
+        step = done
         yield Progress(done, len(ids) * length, part=part)
         outcome: dict[str, Any] = {"picture": id, "pictures": 0}
         try:
@@ -68,7 +69,7 @@ def _run(
                     notes += event.data.get("notes", ())
                 else:  # second-order samplers take two evaluations a step
                     share = event.step / max(event.total, 1) if event.note is None else 0
-                    step = done + int(length * share)
+                    step = max(step, done + int(length * share))  # a note comes in between
                     yield Progress(step, len(ids) * length, event.preview, event.note, part)
         except UserError as error:
             failed.append(error)

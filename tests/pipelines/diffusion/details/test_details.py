@@ -15,6 +15,7 @@ from pipelines.diffusion import text_to_image
 from pipelines.diffusion.details import finding, fixing
 from pipelines.diffusion.details.finding import Part, find_parts, find_toys
 from pipelines.diffusion.details.requests import DetailFix
+from pipelines.diffusion.from_picture import several
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.toybox.measure import measuring_scenes
 from pipelines.toybox.render.renderer import render
@@ -193,6 +194,36 @@ def test_a_part_that_fails_leaves_the_picture_and_the_others(cache, monkeypatch)
     assert changed[30:, 30:].any()
     assert after.parameters["ADetailer parts"] == "1 of 2"
     assert after.parameters["ADetailer parts that failed"] == "1"
+
+
+@pytest.mark.usefixtures("found")
+@pytest.mark.parametrize("changes", [{"batch_count": 2, "batch_size": 2}, {"strength": 0.0}])
+def test_the_bar_never_falls_back(cache, catalog, changes):
+    if "strength" in changes:  # nothing is painted but the parts
+        picture = keep_input(catalog.home, "ada", Image.new("RGB", (64, 64)))
+        changes = {"from_picture": {"picture": picture, **changes}}
+    seen = [each for each in events(cache, **changes) if isinstance(each, Progress)
+            and (each.note is None or "Repainting" in str(each.note))]  # fmt: skip
+    shares = [each.step / each.total for each in seen]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    assert len({each.total for each in seen}) == 1, "another count would begin a new bar"
+    assert len(set(shares)) >= 4
+
+
+@pytest.mark.usefixtures("found")
+def test_the_bar_of_several_pictures_never_falls_back(cache, catalog):
+    ids = [keep_input(catalog.home, "ada", Image.new("RGB", (64, 64), colour))
+           for colour in ("red", "tan")]  # fmt: skip
+    request = several.ChangePicturesRequest(
+        prompt="toys", model="tiny-sd1", steps=4, width=64, height=64, detail_fix={},
+        from_picture={"picture": ids[0], "strength": 1}, pictures=ids[1:],
+    )  # fmt: skip
+    seen = [each for each in several.run(request, cache, threading.Event())
+            if isinstance(each, Progress) and each.part]  # fmt: skip
+    steps = [each.step for each in seen]
+    assert steps == sorted(steps)
+    assert len(set(steps)) >= 6
 
 
 @pytest.mark.usefixtures("found")
