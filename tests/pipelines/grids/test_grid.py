@@ -7,10 +7,12 @@ import threading
 import numpy as np
 import pytest
 
+from pipelines.core.cache import ModelCache
 from pipelines.core.errors import BadRequest, UserError, validate
 from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.messages import Message
 from pipelines.diffusion import text_to_image
+from pipelines.diffusion.loading import load
 from pipelines.grids import grid
 from pipelines.grids.requests import GridRequest
 from pipelines.toybox.judge import Seen, Verdict
@@ -75,6 +77,25 @@ def test_a_wrong_value_in_the_last_cell_costs_nothing(cache, monkeypatch):
         with pytest.raises(BadRequest, match=r"999|Eular"):
             run(cache, axis)
     assert painted == []
+
+
+def test_each_model_of_an_axis_is_loaded_once_though_only_one_has_room(catalog):
+    """Their cells come one after another, also where the steps are on the outer axis."""
+    loads = []
+
+    def load_twin(name, device, notes):
+        loads.append(name)
+        entry = catalog.get("tiny-sd1").model_copy(update={"name": name})
+        return load(entry, device, notes, offline=True, home=catalog.home)
+
+    with ModelCache(load_twin, "cpu", 2**30).lease("one") as model:
+        room = model.nbytes * 3 // 2
+    loads.clear()
+    small = ModelCache(load_twin, "cpu", room)
+    *events, _ = run(small, ("model", "one, other"), ("steps", "1, 2"), model="other")
+    painted = [each.request.model for each in events if isinstance(each, Picture)]
+    assert painted == ["one", "one", "other", "other"]
+    assert loads == ["one", "other"]
 
 
 # --- the judge ------------------------------------------------------------------------------------
