@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -133,7 +134,7 @@ convert_or_load(torch.nn.Linear(2, 2), (torch.zeros(1, 2),), {}, Path("networks"
     assert [path.name for path in tmp_path.iterdir()] == ["networks"]
 
 
-def test_prompts_that_change_between_steps_make_no_network_anew(unet, fast):
+def test_prompts_that_change_between_steps_make_no_network_anew(unet, fast, monkeypatch):
     generator = torch.Generator().manual_seed(1)
     texts = [torch.randn(1, 77, 24, generator=generator) for _ in range(3)]
     guided = GuidedUNet(
@@ -141,8 +142,15 @@ def test_prompts_that_change_between_steps_make_no_network_anew(unet, fast):
         rescale=0.0, batch_size=1, size=(64, 64), dtype=torch.float32, device="cpu",
     )  # fmt: skip
     latents = torch.randn(1, 4, 8, 8, generator=generator)
-    outcomes = [guided(latents, torch.tensor(500))]
-    made = fast.nbytes  # grows with every network
-    outcomes += [guided(latents, torch.tensor(500)) for _ in texts[1:]]
-    assert fast.nbytes == made
+    rows, compiled = fast._plain, []
+    core = rows._core
+
+    def compile_model(*arguments):
+        compiled.append(arguments)
+        return core.compile_model(*arguments)
+
+    monkeypatch.setattr(rows, "_core", SimpleNamespace(compile_model=compile_model))
+    monkeypatch.setattr(rows, "_compiled", {})
+    outcomes = [guided(latents, torch.tensor(500)) for _ in texts]
+    assert len(compiled) == 1
     assert not torch.allclose(outcomes[1], outcomes[2])
