@@ -107,6 +107,7 @@ def test_a_refusal_is_foreseen_and_the_button_leads_from_the_lesson_to_it(page):
 def test_k_means_is_played_to_its_end(page):
     choose(page, "data-name", "Blobs")
     choose(page, "algorithm", "K-Means")
+    page.get_by_label("Clusters (k)").first.fill("3")  # whatever was asked for last
     page.locator("#cluster-play").click()
     state = until(page, "state.frames > 3")
     assert state["sentence"]
