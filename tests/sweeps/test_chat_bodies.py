@@ -12,6 +12,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -195,6 +196,7 @@ class Door:
             answers=SimpleNamespace(stream=self._stream),
             usable_chat_models=SimpleNamespace(entry=lambda owner, name: self._entry(name, entry)),
         )
+        studio.find = partial(getattr, studio)
         app = FastAPI()
         app.state.studio = studio
         app.include_router(router)
