@@ -25,10 +25,17 @@ from pipelines.core.errors import UserError
 from pipelines.core.files import refused_name, write_whole
 from pipelines.core.messages import Message
 from pipelines.diffusion.lora.adapters import CONFIG, SUFFIX, Adapter, adapter_at
-from pipelines.diffusion.lora.record import SHARED, LoraRecord, shared_id, shared_record
+from pipelines.diffusion.lora.record import (
+    SHARED,
+    LoraRecord,
+    shared_id,
+    shared_record,
+    with_hash,
+)
 
 FOLDER = "loras"
 WEIGHTS, ABOUT, MODEL = "weights.safetensors", "about.json", "model"
+HASHED = 10_000_000  # bytes of a file whose hash is reckoned to list it
 BROUGHT_IN = "brought in"  # a file in an unfinished entry
 
 _UNFINISHED = ".new-"
@@ -74,15 +81,20 @@ class Entries:
         shown = (path for path in sorted(self._folder.iterdir()) if path.name[0] != ".")
         return [path for path in shown if _is_shared(path)]
 
-    def read_shared(self, path: Path) -> LoraRecord | Message:
-        """A file of everybody's as an entry, or why it cannot be used."""
+    def read_shared(self, path: Path, most: int | None = None) -> LoraRecord | Message:
+        """A file of everybody's as an entry, or why it cannot be used.
+
+        Args:
+            most: as for :func:`with_hash`; None: as much as is reckoned for a list.
+        """
+        most = HASHED if most is None else most
         if (refused := refused_name(path)) is not None:
             return refused
         try:
-            inside = [each.stat() for each in ([path] if path.is_file() else path.iterdir())]
-            size = sum(each.st_size for each in inside)
-            return shared_record(path, size, max(each.st_mtime_ns for each in inside))
-        except UserError as error:
+            state = _state(path)
+            found = shared_record(path, *state)
+            return found if isinstance(found, Message) else with_hash(found, path, state, most)
+        except UserError as error:  # it has just been changed
             return error.message
         except OSError as error:
             return Message("{file} cannot be read: {reason}.", file=path.name,
@@ -154,6 +166,12 @@ class Entries:
             with contextlib.suppress(OSError):
                 if folder.stat().st_mtime < oldest:
                     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Bytes and newest change (ns) of a file, or of what lies in a folder."""
+    inside = [each.stat() for each in ([path] if path.is_file() else path.iterdir())]
+    return sum(each.st_size for each in inside), max(each.st_mtime_ns for each in inside)
 
 
 def _is_shared(path: Path) -> bool:

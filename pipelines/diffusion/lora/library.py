@@ -11,6 +11,7 @@ import contextlib
 import re
 import secrets
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -132,7 +133,7 @@ class LoraLibrary:
             return record
         for path in self._entries.files():
             if shared_id(path) == id and isinstance(
-                found := self._entries.read_shared(path), LoraRecord
+                found := self._entries.read_shared(path, most=sys.maxsize), LoraRecord
             ):
                 return found
         raise NotFound("The LoRA {id} is no longer in the library.", id=id[:60])

@@ -11,12 +11,15 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from pipelines.core.errors import UserError
 from pipelines.core.matching import name_key
+from pipelines.core.messages import Message
 from pipelines.diffusion.lora.adapters import adapter_at
 from pipelines.diffusion.lora.formats import EMBEDDING, LoraFile, open_lora
 from pipelines.diffusion.lora.header import file_hash
 from pipelines.diffusion.lora.use import MAX_NAME
 
+MOST_SHARED = 20_000  # files of everybody's that are remembered; people collect thousands
 SHARED = ""  # the owner of what is in everybody's library
 
 
@@ -31,7 +34,8 @@ class LoraRecord(BaseModel):
         rank, alpha: of a LoRA, the most common ones; alpha None: not said.
         triggers: words that call it up.
         alias: what its trainer called it; "" where that is not said, None where nobody has looked.
-        sha256: of the file that was brought in, as A1111 reckons it; "" of a model.
+        sha256: of the file that was brought in, as A1111 reckons it; "" of a model, and in a list
+            of a large file of everybody's that nobody has used yet.
         created: seconds since 1970.
         training: id of the training that made it, or None.
         sources: ids of all that were merged into it, those of merged ones included.
@@ -79,15 +83,20 @@ def clean_name(name: str) -> str:
     return plain.strip("- ")[:MAX_NAME].strip() or "LoRA"
 
 
-@lru_cache(maxsize=256)
-def shared_record(path: Path, size: int, changed: int) -> LoraRecord:
-    """A file or an adapter's folder of everybody's as an entry; read once, while it stays the same.
+_hashes: dict[tuple[Path, int, int], str] = {}
 
-    Raises:
-        BadRequest: it cannot be used; the sentence says why.
+
+@lru_cache(maxsize=MOST_SHARED)
+def shared_record(path: Path, size: int, changed: int) -> LoraRecord | Message:
+    """A file or an adapter's folder of everybody's as an entry, or why it cannot be used.
+
+    Read once, while it stays the same; its hash is not known (:func:`with_hash`).
     """
-    adapter = adapter_at(path, path.name)
-    file = open_lora(adapter.weights, path.name, adapter.config)
+    try:
+        adapter = adapter_at(path, path.name)
+        file = open_lora(adapter.weights, path.name, adapter.config)
+    except UserError as error:
+        return error.message
     return LoraRecord(
         id=shared_id(path),
         owner=SHARED,
@@ -99,7 +108,6 @@ def shared_record(path: Path, size: int, changed: int) -> LoraRecord:
         alpha=file.alpha,
         triggers=file.triggers,
         alias=file.alias,
-        sha256=hash_of(adapter.weights, file),
         created=changed / 1e9,
         modules=file.counts,
         unread=len(file.unread),
@@ -107,6 +115,23 @@ def shared_record(path: Path, size: int, changed: int) -> LoraRecord:
         style=file.style,
         bytes=size,
     )
+
+
+def with_hash(record: LoraRecord, path: Path, state: tuple[int, int], most: int) -> LoraRecord:
+    """An entry of everybody's with its hash, for which its whole file is read once.
+
+    Args:
+        state: bytes and newest change of what lies at ``path``.
+        most: bytes; of a larger one the hash is "" until it has been asked for with more.
+    """
+    known = _hashes.get((path, *state))
+    if known is None and state[0] <= most:
+        if len(_hashes) >= MOST_SHARED:
+            _hashes.clear()
+        adapter = adapter_at(path, path.name)
+        file = open_lora(adapter.weights, path.name, adapter.config)
+        known = _hashes[path, *state] = hash_of(adapter.weights, file)
+    return record.model_copy(update={"sha256": known or ""})
 
 
 def hash_of(path: Path, file: LoraFile) -> str:

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load, save
 
 from pipelines.core.errors import BadRequest, NotFound, Refused
+from pipelines.diffusion.lora import entries, record
 from pipelines.diffusion.lora.library import LoraLibrary
 from pipelines.diffusion.lora.record import SHARED, clean_name
 from pipelines.diffusion.lora.tags import tags_in
@@ -207,3 +208,24 @@ def test_a_file_that_was_exchanged_is_read_again(library, data, halves):
     assert library.get(BEN, "one").alpha == 2.0
     path.write_bytes(files.kohya(halves, 3.0, {"x": "y"}))
     assert library.get(BEN, "one").alpha == 3.0
+
+
+def test_thousands_of_files_of_everybody_s_are_read_once_and_large_ones_hashed_when_used(
+    library, data, halves, monkeypatch
+):
+    folder = library.home / "loras"
+    folder.mkdir()
+    for number in range(260):  # more than 256 once made each list read all of them again
+        (folder / f"{number}.safetensors").write_bytes(data)
+    monkeypatch.setattr(entries, "HASHED", len(data))
+    (folder / "large.safetensors").write_bytes(files.kohya(halves, 2.0, {"x": "y" * 100}))
+    listed = library.list(ANN)
+    assert [each.name for each in listed if not each.sha256] == ["large"]
+    opened = []
+    monkeypatch.setattr(record, "open_lora", lambda *file: opened.append(file))
+    assert library.list(ANN) == listed
+    assert not opened
+    monkeypatch.undo()
+    large = library.by_id(listed[-1].id)
+    assert large.sha256 == listed[0].sha256, "of all that follows the header"
+    assert library.list(ANN)[-1] == large
