@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from pipelines.core.errors import NotFound, Refused
 from pipelines.core.files import refused_name
-from pipelines.core.matching import closest, find_name
+from pipelines.core.matching import closest, find_name, same_name
 from pipelines.core.messages import Message
 from pipelines.core.paths import ASSETS
 from pipelines.models.local_models import PICKLES, cannot_be_read, pickle_reason, read_header
@@ -68,7 +68,11 @@ class Upscalers:
         entries: dict[str, UpscalerEntry] = {}
         for found in self._files():
             if isinstance(found, UpscalerEntry):
-                own = f"{found.name} (local)" if found.name in entries else found.name
+                own = found.name
+                if own in entries or same_name(own, COMPUTED) is not None:
+                    own = f"{own} (local)"
+                if own in entries:  # x.safetensors and x.SAFETENSORS
+                    own = f"{found.path.name} (local)"
                 entries[own] = UpscalerEntry(own, found.path)
         return [*entries.values(), *map(UpscalerEntry, COMPUTED)]
 
@@ -122,7 +126,7 @@ def _refusal(path: Path) -> Message | None:
     return _refusal_of_header(path, facts.st_mtime_ns, facts.st_size)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _refusal_of_header(path: Path, modified: int, size: int) -> Message | None:
     """The same, from the header of a file that stays as it is; spandrel knows most networks."""
     header = read_header(path)

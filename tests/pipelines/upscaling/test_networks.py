@@ -259,3 +259,22 @@ def test_more_pixels_than_can_be_had_are_refused_with_both_numbers(cache, home):
     id = keep_input(home, "ada", picture((800, 700)))
     with pytest.raises(BadRequest, match=r"35\.8 megapixels; at most 16\.8"):
         list(upscale.run(UpscaleRequest(picture=id, scale=8), cache, threading.Event()))
+
+
+def test_no_file_hides_another_upscaler_of_its_name(home, tmp_path):
+    shipped, own = tmp_path / "shipped", tmp_path / "upscalers"
+    for folder, names in ((shipped, ["x"]), (own, ["x", "lanczos", "Nearest"])):
+        for name in names:
+            keep(folder, name, Compact(num_feat=4, num_conv=1, upscale=2))
+    (own / "x.SAFETENSORS").write_bytes((own / "x.safetensors").read_bytes())
+    listed = {each.name: each.path for each in Upscalers(tmp_path, shipped).list()}
+    assert listed == {
+        "x": shipped / "x.safetensors",
+        "Nearest (local)": own / "Nearest.safetensors",
+        "lanczos (local)": own / "lanczos.safetensors",
+        "x (local)": own / "x.SAFETENSORS",
+        "x.safetensors (local)": own / "x.safetensors",
+        "Lanczos": None,
+        "Nearest": None,
+    }
+    assert Upscalers(tmp_path, shipped).get("Lanczos").path is None
