@@ -46,12 +46,14 @@ class Picture:
         request: the request that makes exactly this picture alone (seed resolved, batch of one).
         seconds: time spent on it; a batch's time is shared evenly.
         parameters: further facts for the metadata, e.g. ``{"Model hash": "…"}``.
+        place: in its job, from 0 on, where some before it may be left out; None: after the last.
     """
 
     image: Image.Image
     request: BaseModel
     seconds: float
     parameters: dict[str, Any] = field(default_factory=dict)
+    place: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 import secrets
-import shutil
 import tempfile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -21,10 +20,16 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether something could not be written for want of space, or because of a quota."""
-    if isinstance(error, shutil.Error):  # of many files: it only keeps what was said of each
-        return any(f"[Errno {number}]" in str(error) for number in _FULL)
-    return getattr(error, "errno", None) in _FULL
+    """Whether something could not be written for want of space, or because of a quota.
+
+    Writers of weights say so in words alone (safetensors' are no OSErrors), and shutil of many
+    files keeps only what was said of each.
+    """
+    number = getattr(error, "errno", None)
+    if number is not None:
+        return number in _FULL
+    said = str(error)
+    return any(os.strerror(each) in said for each in _FULL)
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -14,8 +14,9 @@ from typing import Annotated
 from PIL import Image
 from pydantic import StringConstraints
 
-from pipelines.core.errors import NotFound
+from pipelines.core.errors import NotFound, Unavailable
 from pipelines.core.files import write_whole
+from pipelines.core.pictures.stored import DAMAGED, is_whole, read_png
 
 FOLDER = "inputs"
 InputId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
@@ -34,10 +35,10 @@ def input_path(home: Path, id: str) -> Path:
 
 
 def keep_input(home: Path, owner: str, picture: Image.Image) -> str:
-    """Writes ``picture`` (RGB, nothing but pixels) if it is not there yet; returns its id."""
+    """Writes ``picture`` (RGB, nothing but pixels) unless it is there whole; returns its id."""
     id = input_id(owner, picture)
     path = input_path(home, id)
-    if not path.exists():
+    if not is_whole(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         buffer = io.BytesIO()
         picture.save(buffer, format="PNG")
@@ -50,9 +51,13 @@ def open_input(home: Path, id: str) -> Image.Image:
 
     Raises:
         NotFound: it has been deleted.
+        Unavailable: its file is damaged.
     """
     try:
-        with Image.open(input_path(home, id), formats=("PNG",)) as picture:
-            return picture.convert("RGB")
+        return read_png(input_path(home, id))
     except FileNotFoundError:
         raise NotFound("The picture {id} is no longer here. Bring it in again.", id=id) from None
+    except DAMAGED as error:
+        raise Unavailable(
+            "The file of the picture {id} is damaged or cannot be read. Bring it in again.", id=id
+        ) from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -21,12 +22,14 @@ from pipelines.core.errors import BadRequest, validate
 from pipelines.core.events import Progress
 from pipelines.core.pictures.fitting import Box, crop_beyond, fit, same_proportions
 from pipelines.core.pictures.inputs import FOLDER, open_input
+from pipelines.core.pictures.stored import DAMAGED, read_png
 from pipelines.diffusion.control.requests import ConditionRequest
 from pipelines.preprocessors import registry
 
 MAPS = ".maps"
 KEPT_MAPS = 500  # files; the longest unused go first
 FLAT = 8  # of 255: a picture whose tones lie closer together shows nothing
+_log = logging.getLogger(__name__)
 
 
 def condition_map(
@@ -160,12 +163,11 @@ def _is_black(picture: Image.Image) -> bool:
 
 
 def _load_kept(path: Path) -> Image.Image | None:
-    """A map that was made before, RGB, or None; it may be deleted at any moment."""
+    """A map that was made before, RGB, or None; it may be deleted at any moment, or damaged."""
     try:
         os.utime(path)
-        with Image.open(path, formats=("PNG",)) as kept:
-            return kept.convert("RGB")
-    except FileNotFoundError:
+        return read_png(path)
+    except DAMAGED:  # it is made again
         return None
 
 
@@ -183,10 +185,17 @@ def _digest(
 
 
 def _keep(made: Image.Image, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Keeps a map for the next time, where there is room; it does for this time without."""
     part = path.with_name(f"{path.stem}.{os.getpid()}.{threading.get_ident()}.part")
-    made.save(part, format="PNG", compress_level=1)
-    os.replace(part, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        made.save(part, format="PNG", compress_level=1)
+        os.replace(part, path)
+    except OSError as error:
+        _log.warning("a map is not kept: %s", error.strerror or error)
+        with contextlib.suppress(OSError):
+            part.unlink()
+        return
     kept = sorted(path.parent.glob("*.png"), key=_age)
     for old in kept[:-KEPT_MAPS]:
         old.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from pipelines.core.cache import ModelCache
@@ -48,6 +49,7 @@ def _run(
     with cache.lease(request.model) as model:
         entry, home = model.entry, model.home
     ids = request.all_pictures()
+    each = request.batch_count * request.batch_size
     length = (request.steps or entry.defaults.steps) * request.batch_count
     facts: dict[str, Any] = {"device": cache.device, "loras": []}
     notes: list[dict[str, Any]] = []
@@ -62,8 +64,10 @@ def _run(
             own = change_of(request, id, lambda id: open_input(home, id).size, entry)
             for event in text_to_image.run(own, cache, stop, loras.apply):
                 if isinstance(event, Picture):
+                    # Run again after a crash, the others keep their places if one is left out now.
+                    place = (number - 1) * each + outcome["pictures"]
                     outcome["pictures"] += 1
-                    yield event
+                    yield replace(event, place=place)
                 elif isinstance(event, Result):
                     facts |= {name: event.data[name] for name in facts if name in event.data}
                     notes += event.data.get("notes", ())

@@ -8,8 +8,10 @@ one network for all batch sizes.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import logging
 import os
 import warnings
 from collections.abc import Sequence
@@ -24,6 +26,7 @@ from pipelines.core.limits import available_cores
 STREAMS = min(2, available_cores())
 """Rows at a time. The same for a single row: rounding depends on the number of threads."""
 _KEPT_SIZES = 4
+_log = logging.getLogger(__name__)
 
 
 class RowNetwork:
@@ -123,14 +126,19 @@ def _row(array: np.ndarray, i: int) -> np.ndarray:
 def convert_or_load(
     module: torch.nn.Module, example: tuple[torch.Tensor, ...], facts: dict[str, Any], folder: Path
 ) -> Any:
-    """The module as an OpenVINO network of free sizes: from ``folder``, or made and kept there."""
+    """The module as an OpenVINO network of free sizes: from ``folder``, or made and kept there.
+
+    What is kept and cannot be read is made again; what cannot be kept serves all the same.
+    """
     from pipelines.core.quiet_openvino import openvino
 
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{_fingerprint(module, facts, openvino.__version__)}.xml"
     core = openvino.Core()
     if path.exists():
-        return core.read_model(path)
+        try:
+            return core.read_model(path)
+        except RuntimeError as error:  # such as after a disk that was full
+            _log.warning("the network %s is damaged and made again: %s", path.name, error)
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     with warnings.catch_warnings(), torch.inference_mode():
@@ -141,10 +149,19 @@ def convert_or_load(
         )
         network = openvino.convert_model(traced, example_input=example)
     part = folder / f"{path.stem}.{os.getpid()}.xml"
-    openvino.save_model(network, part, compress_to_fp16=False)
-    os.replace(part.with_suffix(".bin"), path.with_suffix(".bin"))
-    os.replace(part, path)  # last: a network is there only when it is whole
-    return core.read_model(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        openvino.save_model(network, part, compress_to_fp16=False)
+        os.replace(part.with_suffix(".bin"), path.with_suffix(".bin"))
+        os.replace(part, path)  # last: a network is there only when it is whole
+        return core.read_model(path)
+    except (RuntimeError, OSError) as error:
+        _log.warning("the network %s is not kept: %s", path.name, error)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+            part.with_suffix(".bin").unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+        return network
 
 
 def _fingerprint(module: torch.nn.Module, facts: dict[str, Any], version: str) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 from PIL import Image
 
 from pipelines.core.paths import ASSETS
+from pipelines.core.pictures.stored import is_whole, read_png
 from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.models.catalog import ModelEntry
 
@@ -44,7 +45,7 @@ def steps_for(entry: ModelEntry) -> int:
 
 def missing(folder: Path, count: int) -> list[int]:
     """Numbers of the pictures that are still to be painted."""
-    return [n for n in range(count) if not (folder / f"{n:04d}.png").is_file()]
+    return [n for n in range(count) if not is_whole(folder / f"{n:04d}.png")]
 
 
 def paint_missing(
@@ -83,11 +84,7 @@ def paint_missing(
 
 def read(folder: Path, count: int) -> list[Image.Image]:
     """The first ``count`` pictures, RGB."""
-    pictures = []
-    for number in range(count):
-        with Image.open(folder / f"{number:04d}.png", formats=("PNG",)) as picture:
-            pictures.append(picture.convert("RGB"))
-    return pictures
+    return [read_png(folder / f"{number:04d}.png") for number in range(count)]
 
 
 def _fingerprint(entry: ModelEntry) -> Any:

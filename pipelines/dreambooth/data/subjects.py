@@ -22,9 +22,10 @@ from typing import Any
 
 from PIL import Image
 
-from pipelines.core.errors import BadRequest, NotFound
+from pipelines.core.errors import BadRequest, NotFound, Unavailable
 from pipelines.core.files import write_whole
 from pipelines.core.messages import Message
+from pipelines.core.pictures.stored import DAMAGED, read_png
 from pipelines.diffusion.lora.tags import without_tags
 from pipelines.diffusion.prompts import Fragment, parse
 from pipelines.dreambooth.data.captions import with_trigger
@@ -91,14 +92,20 @@ class Photo:
 
         Raises:
             NotFound: its file has vanished.
+            Unavailable: its file is damaged.
         """
         try:
-            with Image.open(self.path, formats=("PNG",)) as picture:
-                return picture.convert("RGB")
+            return read_png(self.path)
         except FileNotFoundError:
             raise NotFound(
                 "The photo {name} is no longer here. Remove it, or add it again.", name=self.name
             ) from None
+        except DAMAGED as error:
+            raise Unavailable(
+                "The file of the photo {name} is damaged or cannot be read. Remove it, or add it "
+                "again.",
+                name=self.name,
+            ) from error
 
     def image(self, size: int | tuple[int, int]) -> Image.Image:
         """The photo cropped around its focus and scaled: RGB of ``size``.

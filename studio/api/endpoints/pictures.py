@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import FileResponse
 
 from studio.api.dependencies import Before, CurrentOwner, CurrentStudio, Limit, RawBody, Search
-from studio.api.http import KEPT, list_that_fits
+from studio.api.http import KEPT, NOT_KEPT, list_that_fits
 from studio.core.gallery.metadata import read_settings
 
 if TYPE_CHECKING:
@@ -74,7 +74,9 @@ def picture(
 @files.get("/thumbnails/{picture_id}.webp")
 def thumbnail(picture_id: str, studio: CurrentStudio, owner: CurrentOwner) -> FileResponse:
     path = studio.gallery.thumbnail(owner.id, picture_id)
-    return FileResponse(path, media_type="image/webp", headers=KEPT)
+    kind = path.suffix.removeprefix(".")
+    headers = KEPT if kind == "webp" else NOT_KEPT
+    return FileResponse(path, media_type=f"image/{kind}", headers=headers)
 
 
 def picture_json(picture: SavedPicture) -> dict[str, Any]:

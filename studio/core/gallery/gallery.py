@@ -27,9 +27,10 @@ from PIL import Image
 
 from pipelines.core.engines import Use
 from pipelines.core.errors import NotFound, Unavailable, UserError
+from pipelines.core.pictures.stored import DAMAGED, read_png
 from studio.core.gallery.metadata import format_parameters, parameters_of
 from studio.core.gallery.picture_files import PictureFiles
-from studio.core.home import write_file
+from studio.core.home import DiskFull, write_file
 from studio.core.quota import Keeper
 from studio.core.store import uses_in
 
@@ -288,20 +289,34 @@ class Gallery(Keeper):
     def thumbnail(self, owner: str, picture_id: str) -> Path:
         """The path of a WEBP of at most 256 pixels a side; made at the first call.
 
+        While there is no room for one, it is the path of the picture itself.
+
         Raises:
             NotFound: as for :meth:`path`.
+            Unavailable: the picture's file is damaged.
         """
         source = self.path(owner, picture_id)
         target = self._thumbnails / f"{picture_id}.webp"
         with self._lock:
             if not target.is_file():
-                with Image.open(source) as image:
-                    small = image.convert("RGB")
+                small = _read(source, picture_id)
                 small.thumbnail((THUMBNAIL, THUMBNAIL))
                 buffer = io.BytesIO()
                 small.save(buffer, "WEBP", quality=82)
-                write_file(target, buffer.getvalue())
+                try:
+                    write_file(target, buffer.getvalue())
+                except DiskFull:
+                    return source
         return target
+
+    def open(self, owner: str, picture_id: str) -> Image.Image:
+        """The picture, RGB.
+
+        Raises:
+            NotFound: as for :meth:`path`.
+            Unavailable: its file is damaged.
+        """
+        return _read(self.path(owner, picture_id), picture_id)
 
     def files_of(self, owner: str, ids: Sequence[str]) -> list[tuple[str, Path]]:
         """The files of those of an owner's pictures that are there, the oldest first, each with the
@@ -478,6 +493,17 @@ def search_words(text: str) -> str:
 
 def _not_found_error(picture_id: str) -> NotFound:
     return NotFound("There is no picture {id} in your gallery.", id=picture_id[:60])
+
+
+def _read(path: Path, picture_id: str) -> Image.Image:
+    try:
+        return read_png(path)
+    except FileNotFoundError:
+        raise _not_found_error(picture_id) from None
+    except DAMAGED as error:
+        raise Unavailable(
+            "The file of the picture {id} is damaged or cannot be read.", id=picture_id
+        ) from error
 
 
 def _picture(row: sqlite3.Row) -> SavedPicture:

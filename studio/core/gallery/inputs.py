@@ -134,12 +134,12 @@ class Inputs(Keeper):
 
         Raises:
             NotFound: there is none, or it is another's.
+            Unavailable: its file is damaged.
             Busy, DiskFull: as for :meth:`bring`.
         """
-        path = self._gallery.path(owner, picture_id)
+        self._gallery.path(owner, picture_id)
         self._quota.check_room(owner)
-        with Image.open(path, formats=("PNG",)) as picture:
-            return self._keep(owner, picture.convert("RGB"))
+        return self._keep(owner, self._gallery.open(owner, picture_id))
 
     def _keep(self, owner: str, picture: Image.Image) -> Input:
         picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)

@@ -355,8 +355,9 @@ class Worker:
                             self._write_progress(job.id, event)
                         written = time.monotonic()
                 case Picture():
-                    self._patiently(partial(self._save, job, position, event), running)
-                    position += 1
+                    place = position if event.place is None else event.place
+                    self._patiently(partial(self._save, job, place, event), running)
+                    position = place + 1
                 case Result():
                     if event.image is not None:
                         save = partial(

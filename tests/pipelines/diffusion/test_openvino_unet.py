@@ -1,5 +1,6 @@
 """The accelerated UNet against the PyTorch UNet that it was made from."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from diffusers import UNet2DConditionModel
 from pipelines.core.paths import ROOT
 from pipelines.diffusion.denoise import GuidedUNet
 from pipelines.diffusion.openvino import unet as openvino_unet
-from pipelines.diffusion.openvino.rows import convert_or_load
+from pipelines.diffusion.openvino.rows import RowNetwork, convert_or_load
 from pipelines.diffusion.openvino.unet import OpenVINOUNet, worth_it
 from pipelines.diffusion.prompts import PromptEmbeds
 from tests.patience import PATIENCE
@@ -154,3 +155,26 @@ def test_prompts_that_change_between_steps_make_no_network_anew(unet, fast, monk
     outcomes = [guided(latents, torch.tensor(500)) for _ in texts]
     assert len(compiled) == 1
     assert not torch.allclose(outcomes[1], outcomes[2])
+
+
+def test_a_kept_network_that_is_damaged_is_made_again(tmp_path):
+    layer, row = torch.nn.Linear(200, 300), torch.ones(1, 200)
+    expected = RowNetwork(layer, (row,), {}, tmp_path, "f32")(row)[0]
+    assert torch.allclose(expected, layer(row), atol=1e-4)
+    for kept in sorted(tmp_path.iterdir()):
+        whole = kept.read_bytes()
+        kept.write_bytes(whole[: len(whole) // 2])
+        assert torch.equal(RowNetwork(layer, (row,), {}, tmp_path, "f32")(row)[0], expected)
+        assert len(kept.read_bytes()) > 0.9 * len(whole)
+
+
+def test_a_network_that_cannot_be_kept_serves_all_the_same(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    layer, row = torch.nn.Linear(2, 2), torch.ones(1, 2)
+    with monkeypatch.context() as patch:
+        patch.setattr("pipelines.diffusion.openvino.rows.os.replace", full)
+        made = RowNetwork(layer, (row,), {}, tmp_path, "f32")(row)[0]
+    assert torch.allclose(made, layer(row), atol=1e-5)
+    assert list(tmp_path.iterdir()) == []

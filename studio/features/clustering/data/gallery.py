@@ -18,7 +18,7 @@ from PIL import Image
 from pipelines.clustering.data.datasets import Dataset
 from pipelines.clustering.data.embedding import COLUMNS, embed
 from pipelines.clustering.data.stored import Stored
-from pipelines.core.errors import BadRequest, NotFound
+from pipelines.core.errors import BadRequest, UserError
 from pipelines.core.messages import Message
 
 if TYPE_CHECKING:
@@ -60,9 +60,9 @@ def gallery_data(
                 return
             try:
                 path = gallery.thumbnail(owner, id)  # a plot of the gallery shows these too
-                with Image.open(path, formats=("WEBP",)) as picture:
+                with Image.open(path, formats=("WEBP", "PNG")) as picture:
                     image = picture.convert("RGB")
-            except (NotFound, OSError, ValueError, SyntaxError):  # or deleted meanwhile
+            except (UserError, OSError, ValueError, SyntaxError):  # or deleted meanwhile
                 damaged.append(id)
                 continue
             seen.append(id)

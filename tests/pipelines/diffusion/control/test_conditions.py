@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 
 import numpy as np
@@ -211,3 +212,23 @@ def test_one_to_three_units():
     for count in (0, 4):
         with pytest.raises(BadRequest, match="Units"):
             validate(ControlRequest, {"prompt": "x", "units": [unit] * count})
+
+
+def test_a_map_that_was_damaged_is_made_again(map_of, tmp_path):
+    whole = map_of(halves(64, 64))
+    (kept,) = (tmp_path / "inputs" / conditions.MAPS).iterdir()
+    kept.write_bytes(kept.read_bytes()[:70])
+    assert map_of(halves(64, 64)).tobytes() == whole.tobytes()
+    assert Image.open(kept).convert("RGB").tobytes() == whole.tobytes()
+
+
+def test_a_map_that_cannot_be_kept_serves_all_the_same(map_of, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    keep_input(tmp_path, "local", picture := halves(64, 64))
+    with monkeypatch.context() as patch:
+        patch.setattr("pipelines.diffusion.control.conditions.os.replace", full)
+        made = map_of(picture)
+    assert list((tmp_path / "inputs" / conditions.MAPS).iterdir()) == []
+    assert map_of(picture).tobytes() == made.tobytes()

@@ -122,3 +122,16 @@ def test_sizes_suit_the_family(catalog, pictures, family, size):
         request_for(pictures, width=96, height=104), pictures[0], lambda id: (120, 60), entry
     )
     assert (own.width, own.height) == size
+
+
+def test_a_damaged_picture_is_left_out_as_one_that_is_gone_and_the_others_keep_their_places(
+    cache, pictures, catalog
+):
+    """Run again after a crash, what is saved already is known by its place in the job."""
+    damaged = input_path(catalog.home, pictures[1])
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    found, _, result = painted(request_for(pictures, batch_count=2), cache)
+    assert [each.place for each in found] == [0, 1, 4, 5]
+    said = [str(Message.from_json(each)) for each in result.data["notes"]]
+    (why,) = [each for each in said if "Picture 2" in each]
+    assert "is damaged or cannot be read. Bring it in again." in why

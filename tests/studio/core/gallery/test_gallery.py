@@ -9,7 +9,7 @@ from pipelines.core.engines import Use
 from pipelines.core.errors import Busy, NotFound, Unavailable
 from studio.core.gallery.gallery import Gallery, Unwritten, owner_folder
 from studio.core.gallery.metadata import read_settings
-from studio.core.home import prepare_home
+from studio.core.home import disk_full, prepare_home
 from studio.core.settings import StoredSettings
 from studio.core.store import Store, StoreAway
 
@@ -303,3 +303,15 @@ def test_a_search_that_takes_too_long_is_given_up(gallery, monkeypatch):
     monkeypatch.setattr(Store, "searching", partialmethod(Store.searching, 0))
     with pytest.raises(Busy, match="Search for fewer words"):
         gallery.search(ANN, words)
+
+
+def test_on_a_full_disk_a_picture_is_shown_in_the_place_of_its_thumbnail(gallery, monkeypatch):
+    row = _save(gallery)
+
+    def full(path, data):
+        raise disk_full(len(data), path.parent.parent)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("studio.core.gallery.gallery.write_file", full)
+        assert gallery.thumbnail(ANN, row.id) == gallery.path(ANN, row.id)
+    assert gallery.thumbnail(ANN, row.id).suffix == ".webp"

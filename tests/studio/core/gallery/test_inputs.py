@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.core.errors import BadRequest, Busy, NotFound
+from pipelines.core.errors import BadRequest, Busy, NotFound, Unavailable
 from pipelines.core.pictures.colour_profiles import DISPLAY_P3, matrix_profile
 from pipelines.core.pictures.inputs import FOLDER, input_path
 from studio.core.gallery.gallery import Gallery
@@ -266,3 +266,24 @@ def test_cleaning_up_takes_all_maps_and_files_of_nobody(desk):
     assert not stray.exists()
     assert being_written.exists()
     assert desk.inputs.get(ANN, kept.id) == kept
+
+
+@pytest.mark.parametrize("left", [0, 5, 30])
+def test_a_damaged_file_is_said_so_and_is_whole_again_when_it_is_brought_in(desk, left):
+    kept = desk.inputs.bring(ANN, png())
+    path = input_path(desk.home, kept.id)
+    path.write_bytes(path.read_bytes()[:left])
+    with pytest.raises(Unavailable, match=r"is damaged or cannot be read\. Bring it in again"):
+        desk.inputs.open(ANN, kept.id)
+    assert desk.inputs.bring(ANN, png()).id == kept.id
+    assert desk.inputs.open(ANN, kept.id).size == (8, 6)
+
+
+def test_a_damaged_picture_of_the_gallery_is_said_so(desk):
+    row = saved(desk, ANN)
+    path = desk.gallery.path(ANN, row.id)
+    path.write_bytes(path.read_bytes()[:60])
+    for use in (desk.inputs.from_gallery, desk.gallery.thumbnail):
+        with pytest.raises(Unavailable, match=f"picture {row.id} is damaged"):
+            use(ANN, row.id)
+    desk.gallery.delete(ANN, row.id)
