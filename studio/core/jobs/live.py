@@ -34,8 +34,8 @@ WAIT_SECONDS = 2.0  # for a turn, before the answer is to ask again
 AT_ONCE = 1  # of all owners: they share the device with the jobs
 MAX_WAITING = 16  # wishes of all owners; each has a thread
 REMEMBERED = 500  # kinds of pictures that have been painted once
-LEFT_OUT = ("batch_count", "batch_size", "hires", "detail_fix")
-"""Fields that are at their defaults in every live picture."""
+LEFT_OUT = ("batch_count", "batch_size", "hires", "detail_fix", "pictures")
+"""Fields that are at their defaults in every live picture, of requests that have them."""
 
 
 class Waits(Busy):
@@ -125,16 +125,17 @@ class LivePainting:
             except Stopped:  # by a job that has come, unless nobody waits
                 raise _waits_for_jobs() from None
         left_out = tuple(
-            name for name in LEFT_OUT if fields.get(name) not in (None, _default(name))
+            name
+            for name, default in self._defaults(kind).items()
+            if fields.get(name) not in (None, [], default)
         )
         return LivePicture(image, request.model_dump(mode="json"), seconds, left_out, notes)
 
     def _check(self, owner: Owner, kind: str, fields: Mapping[str, Any]) -> TextToImageRequest:
         """The request as it is painted: one picture, whose seeds are chosen."""
-        defaults = {name: _default(name) for name in LEFT_OUT}
         if not issubclass(self._submissions.engine(kind).request_class, TextToImageRequest):
             raise NotFound("Jobs of the kind {kind} cannot be painted live.", kind=kind)
-        request = self._submissions.check(owner, kind, {**fields, **defaults})
+        request = self._submissions.check(owner, kind, {**fields, **self._defaults(kind)})
         seed = with_seed(request).seed
         changes: dict[str, Any] = {"seed": seed}
         if request.variation is not None and request.variation.seed == RANDOM:
@@ -142,6 +143,11 @@ class LivePainting:
             further = {"seed": (seed + 1) % (MAX_SEED + 1)}
             changes["variation"] = request.variation.model_copy(update=further)
         return request.model_copy(update=changes)
+
+    def _defaults(self, kind: str) -> dict[str, Any]:
+        """Of what is left out, the values with which it is."""
+        known = self._submissions.engine(kind).request_class.model_fields
+        return {name: known[name].default for name in LEFT_OUT if name in known}
 
     def _wait(self, owner: str, stop: threading.Event, held: contextlib.ExitStack) -> None:
         """Waits for a turn and for the device, which are the caller's as long as ``held``.
@@ -256,10 +262,6 @@ class Pace:
             (first, began), (newest, at) = self._steps
             expected = max(expected, (at - began) / max(newest - first, 1) * self._total)
         return expected
-
-
-def _default(name: str) -> Any:
-    return TextToImageRequest.model_fields[name].default
 
 
 def _waits_for_jobs() -> Waits:

@@ -173,7 +173,7 @@ class FromPictureTab(Tab):
         js = settled_js({inputs.index(each): each.elem_id for each in self._laid})
         watch.connect(events, self._paint, self.data, inputs, js=js)
         chosen = [self.form.model_chosen.then]
-        self._live.connect(watch.view, self._data_of_one, inputs, controls["seed"], chosen, js)
+        self._live.connect(watch.view, self.data, inputs, controls["seed"], chosen, js)
         self.details.listen(exchange)
         watch.take_variations(exchange, self.id)
         watch.take_job(exchange, self.id, FIX, partial(fix_of, self.studio))
@@ -207,10 +207,6 @@ class FromPictureTab(Tab):
         fields = self.form.data(values[:at])
         asked |= self.editing.data((how, further), fields.get("model"))
         return {**fields, "from_picture": asked, "pictures": pictures, "own_sizes": own_sizes}
-
-    def _data_of_one(self, values: Sequence[Any]) -> dict[str, Any]:
-        """The same of the first picture alone."""
-        return {**self.data(values), "pictures": []}
 
     def _pictures_here(self, request: Mapping[str, Any], visitor: Visitor) -> list[str]:
         """The ids of a request's further pictures that are still here."""

@@ -27,7 +27,8 @@ async def live_picture(
 ) -> Response:
     """Paints one picture of a request to paint at once, as PNG; no job, and nothing is kept.
 
-    ``X-Seed`` and ``X-Seconds`` say its seed and how long it took. While jobs or others come first,
+    ``X-Seed`` and ``X-Seconds`` say its seed and how long it took, ``X-Left-Out`` which fields
+    were asked for and are not painted live. While jobs or others come first,
     or where a newer wish of one's own has come, the answer is 429.
     """
     return await while_heard(request, _paint, studio, owner, kind, fields)
@@ -43,4 +44,6 @@ def _paint(
     buffer = io.BytesIO()
     made.image.save(buffer, "PNG", compress_level=1)
     facts = {"X-Seed": str(made.request["seed"]), "X-Seconds": f"{made.seconds:.3f}"}
+    if made.left_out:
+        facts["X-Left-Out"] = ", ".join(made.left_out)
     return Response(buffer.getvalue(), media_type="image/png", headers={**NOT_KEPT, **facts})

@@ -22,7 +22,6 @@ import gradio as gr
 from pipelines.core.errors import BadRequest, Stopped, UserError
 from pipelines.core.messages import Message
 from pipelines.core.paths import ASSETS
-from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.seeds import MAX_SEED, RANDOM
 from studio.core.jobs.live import LivePicture, TooSlow, Waits
 from studio.page import views
@@ -184,7 +183,9 @@ class LiveView:
             f'<div class="live-picture"><img src="{_uri(made.image)}" '
             f'alt="{escape(visitor.say(alt))}"></div>'
         )
-        words = _words(views.summary(_remarks(made, visitor), visitor))
+        fields_of = self.studio.submissions.engine(self.kind).request_class.model_fields
+        titles = [visitor.say(str(fields_of[each].title)) for each in made.left_out]
+        words = _words(views.summary(_remarks(made, titles), visitor))
         seed = made.request["seed"] if fields.get("seed") == RANDOM else gr.skip()
         return [shown, words, made.request, seed, gr.skip()]
 
@@ -208,16 +209,14 @@ def _request_to_keep(values: list[Any]) -> dict[str, Any]:
     return painted
 
 
-def _remarks(made: LivePicture, visitor: Visitor) -> list[Message]:
-    """How long it took, what was left out, and how it goes faster."""
+def _remarks(made: LivePicture, left_out: Sequence[str]) -> list[Message]:
+    """How long it took, what was left out (titles), and how it goes faster."""
     seconds = f"{made.seconds:.2f}"
     remarks = [Message("Live: a picture in {seconds} s.", seconds=seconds)]
     if made.seconds > HINT_SECONDS and (made.request.get("steps") or FEW_STEPS + 1) > FEW_STEPS:
         remarks.append(Message("Fewer steps are faster."))
-    if made.left_out:
-        fields = TextToImageRequest.model_fields
-        titles = [visitor.say(str(fields[each].title)) for each in made.left_out]
-        remarks.append(Message("Left out: {fields}. Paint does them.", fields=", ".join(titles)))
+    if left_out:
+        remarks.append(Message("Left out: {fields}. Paint does them.", fields=", ".join(left_out)))
     return [*remarks, *made.notes]
 
 

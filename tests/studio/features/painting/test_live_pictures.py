@@ -13,7 +13,7 @@ from pipelines.core.errors import BadRequest, NotFound, Refused
 from studio.app import build_app, open_studio
 from studio.core.accounts.accounts import LOCAL_OWNER, Owner
 from tests.patience import wait_until
-from tests.studio.live import options_for, sentence, settings
+from tests.studio.live import build_api, options_for, sentence, settings
 
 KIND = "text_to_image"
 ANN, BEN = Owner("ann", "Ann", False), Owner("ben", "Ben", False)
@@ -79,3 +79,17 @@ def test_pictures_of_others_are_not_found(studio):
     assert studio.live.paint(ANN, "from_picture", fields, threading.Event()).image.size == (64, 64)
     with pytest.raises(NotFound, match="no brought-in picture"):
         studio.live.paint(BEN, "from_picture", fields, threading.Event())
+
+
+def test_of_several_pictures_the_first_is_painted_live_and_it_is_said_that_others_are_not(studio):
+    ids = []
+    for colour in ("red", "blue"):
+        file = io.BytesIO()
+        Image.new("RGB", (64, 64), colour).save(file, "PNG")
+        ids.append(studio.inputs.bring("local", file.getvalue()).id)
+    fields = settings(from_picture={"picture": ids[0], "strength": 0}, pictures=ids[1:])
+    client = TestClient(build_api(studio), base_url="http://127.0.0.1")
+    answer = client.post("/api/v1/live/from_picture", json=fields)
+    assert (answer.status_code, answer.headers["x-left-out"]) == (200, "pictures")
+    with Image.open(io.BytesIO(answer.content)) as picture:
+        assert picture.getpixel((0, 0)) == (255, 0, 0)
