@@ -34,18 +34,15 @@ IN_USE_SECONDS = 600.0  # an upload this young may still be read by its event
 
 
 class Cleaner:
-    """Deletes thumbnails and condition maps, which are made again when needed, Gradio's copies of
-    uploads, brought-in pictures, tables and data sets that no job has used for a week, class
-    pictures that no training uses, checkpoints of trainings that are done, and photos, trainings,
-    prunings and clusterings of nobody.
+    """Deletes what keepers can make again or nobody uses any more, and Gradio's copies of uploads.
 
-    Attributes:
-        keepers: asked in this order: data for clustering before the pictures they are made of.
+    Args:
+        home: the home folder.
+        keepers: asked in their order; may be filled later.
     """
 
-    def __init__(self, home: Path) -> None:
-        self._home = home
-        self.keepers: Sequence[Keeper] = ()
+    def __init__(self, home: Path, keepers: Sequence[Keeper]) -> None:
+        self._home, self._keepers = home, keepers
 
     def clean_up(self, dry_run: bool = False) -> Iterator[int]:
         """Deletes one thing after another; between two it can be left off.
@@ -53,7 +50,7 @@ class Cleaner:
         Yields:
             The bytes that were freed by each thing, or with ``dry_run`` would be.
         """
-        for each in self.keepers:
+        for each in self._keepers:
             yield from each.clean_up(dry_run)
         oldest_in_use = time.time() - IN_USE_SECONDS
         for path, status in _uploads(self._home):

@@ -139,8 +139,8 @@ class Feature:
         uploads: pattern of a path below ``/api/v1`` → the bytes that are taken there.
         foreign_apis: what speaks other protocols.
         scripts: the page's path → the folder whose scripts are served there; features may share it.
-        keepers: those of its services that hold data of owners, in the order of cleaning:
-            see :class:`studio.core.quota.Keeper`.
+        keepers: those of its services that hold data of owners, in the order of cleaning and of
+            deleting: see :class:`studio.core.quota.Keeper`.
         texts: folder of its sentences in other languages, such as ``zh.yaml``.
     """
 

@@ -1,7 +1,8 @@
-"""How much disk space people take, and how much they may."""
+"""What keeps things of owners; how much disk space people take, and how much they may."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,17 @@ if TYPE_CHECKING:
     from studio.core.settings import StoredSettings
 
 
-class Keeper:
-    """A service that keeps things of owners."""
+class Keeper(ABC):
+    """A service that keeps things of owners. The quota, the cleaning and the deletion of all that
+    an owner has ask every one."""
+
+    @abstractmethod
+    def delete_all(self, owner: str) -> int:
+        """Deletes all things of an owner's, and nobody else's; returns how many there were.
+
+        Raises:
+            BadRequest: a job that has not ended works on one of them.
+        """
 
     def bytes_used(self, owner: str) -> int:
         """The bytes that an owner's things take, which count for the owner's quota."""
@@ -35,14 +45,11 @@ class Quota:
 
     Args:
         settings: the limits.
-
-    Attributes:
-        keepers: who is asked.
+        keepers: who is asked; may be filled later.
     """
 
-    def __init__(self, settings: StoredSettings) -> None:
-        self._settings = settings
-        self.keepers: Sequence[Keeper] = ()
+    def __init__(self, settings: StoredSettings, keepers: Sequence[Keeper] = ()) -> None:
+        self._settings, self.keepers = settings, keepers
 
     def bytes_used(self, owner: str) -> int:
         """Bytes of all that an owner keeps."""

@@ -13,6 +13,8 @@ from pipelines.diffusion.lora.library import LoraLibrary
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.models.catalog import Catalog
 from studio.core.accounts.accounts import Account, Accounts
+from studio.core.accounts.deletion import KIND as EVERYTHING
+from studio.core.accounts.deletion import OwnerDeletion
 from studio.core.accounts.keys import Keys
 from studio.core.accounts.passwords import load_secret
 from studio.core.accounts.sessions import EndedSessions
@@ -68,6 +70,7 @@ class Studio:
         home, store, settings, catalog, library, control, cache, gallery, quota, inputs, jobs,
             submissions, loras, paintings, live, picture_deletions, cleaner, cleanings, keys,
             accounts: the platform's services, which are there whatever features are left out.
+        keepers: all services that keep things of owners, in the order of cleaning and deleting.
         device: of the models, once it is known.
         unfinished: what goes on at the next start, once it is closed.
     """
@@ -93,16 +96,18 @@ class Studio:
             parts.callback(lambda: self.device.close(collect=not self.jobs.busy))
             self.cache: CacheOnDemand = self.device.cache
             self.gallery = Gallery(self.store, self.home, self.settings)
-            self.quota = Quota(self.settings)
+            self.keepers: list[Keeper] = []
+            self.quota = Quota(self.settings, self.keepers)
             self.inputs = Inputs(self.store, self.home, self.gallery, self.quota)
             self.accounts = Accounts(
                 load_secret(self.home), options.accounts, EndedSessions(self.store)
             )
             self.keys = Keys(self.store, self.settings)
-            self.cleaner = Cleaner(self.home)
+            self.cleaner = Cleaner(self.home, self.keepers)
             chores = {
                 DELETING: DeletionEngine(self.gallery, self.inputs),
                 CLEANING: CleaningEngine(self.cleaner.clean_up),
+                EVERYTHING: OwnerDeletion(self.keepers, lambda owner: self.jobs.cancel_all(owner)),
             }
             self.jobs = Jobs(
                 self.store,
@@ -123,9 +128,8 @@ class Studio:
             self.cleanings = Cleanings(self.jobs)
             platform = frozenset(self.__dict__)
             kept = [keeper for feature in features for keeper in self._make(feature, platform)]
-            # What is made of brought-in pictures goes before them.
-            keepers = (self.gallery, *kept, self.loras, self.inputs)
-            self.quota.keepers = self.cleaner.keepers = keepers
+            # What is made of brought-in pictures goes before them; what tells of a thing, after it.
+            self.keepers += [self.gallery, *kept, self.loras, self.inputs, self.jobs]
             self._parts = parts.pop_all()
 
     def _make(self, feature: Feature, platform: frozenset[str]) -> list[Keeper]:

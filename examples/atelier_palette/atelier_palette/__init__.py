@@ -40,6 +40,11 @@ class Palettes(Keeper):  # the service, which keeps data of owners
     def bytes_used(self, owner):
         return self.path(owner).stat().st_size if self.path(owner).is_file() else 0
 
+    def delete_all(self, owner):
+        here = self.path(owner).is_file()
+        self.path(owner).unlink(missing_ok=True)
+        return int(here)
+
 
 def check(studio, owner, request):
     path = studio.palettes.path(owner.id)

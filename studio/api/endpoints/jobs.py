@@ -24,6 +24,8 @@ from studio.api.dependencies import (
 )
 from studio.api.endpoints.pictures import picture_json
 from studio.api.http import NOT_KEPT, list_that_fits
+from studio.core.accounts.deletion import KIND as EVERYTHING
+from studio.core.accounts.deletion import EverythingRequest
 from studio.core.broadcast import Broadcast
 from studio.core.gallery.picture_deletion import KIND as DELETING
 from studio.core.jobs.record import QUEUED
@@ -101,6 +103,16 @@ def preview(job_id: str, studio: CurrentStudio, owner: CurrentOwner) -> Response
     buffer = BytesIO()
     image.convert("RGB").save(buffer, "JPEG", quality=85)
     return Response(buffer.getvalue(), media_type="image/jpeg", headers=NOT_KEPT)
+
+
+@router.delete("/everything", status_code=202)
+def delete_everything(
+    studio: CurrentStudio, owner: CurrentOwner, language: CurrentLanguage
+) -> dict[str, Any]:
+    """Cancels all of one's own jobs, then deletes all that one has here for good: a job of its own,
+    whose progress /jobs tells."""
+    job = studio.jobs.submit(owner.id, EVERYTHING, EverythingRequest())
+    return job_json(studio, job, language)
 
 
 async def watched_jobs(request: Request) -> Broadcast[tuple[str, str, str], str]:

@@ -22,6 +22,7 @@ from studio.core.jobs.record import CANCELLED, DONE, FAILED, QUEUED, RUNNING, Jo
 from studio.core.jobs.uses import add_job_uses
 from studio.core.jobs.waiting import seconds_to_turn, usual_seconds
 from studio.core.jobs.worker import CLOSE_SECONDS, Worker
+from studio.core.quota import Keeper
 
 if TYPE_CHECKING:
     import sqlite3
@@ -57,7 +58,7 @@ KEPT_IN_VAIN, KEPT_IN_VAIN_BYTES = 100, 1_000_000
 REMEMBERED = 200  # finished jobs that are looked at for how long each kind takes
 
 
-class Jobs:
+class Jobs(Keeper):
     """The queue, the worker of one device, and one for work that needs no device.
 
     Args:
@@ -87,9 +88,13 @@ class Jobs:
         )
         self._usual: tuple[int, dict[str, float]] = (-1, {})  # as of how many endings
 
+    def recover(self) -> None:
+        """Takes up what an earlier studio has left; no worker may be at work yet."""
+        self._worker.recover(self._chores.resuming)
+
     def start(self) -> None:
         """Takes up what an earlier studio has left, and starts the workers."""
-        self._worker.recover(self._chores.resuming)
+        self.recover()
         self._worker.start()
         if self._kinds:
             self._chores.start()
@@ -207,6 +212,28 @@ class Jobs:
         """
         self._worker_of(self.get(owner, job_id).kind).cancel(job_id)
         return self.get(owner, job_id)
+
+    def cancel_all(self, owner: str) -> bool:
+        """Cancels all of an owner's jobs but the one that works without a device right now.
+
+        Returns:
+            Whether all have ended; one that runs still has a step to go.
+        """
+        rows = self._store.rows(
+            "SELECT id, kind FROM jobs WHERE owner = ? AND state IN (?, ?)",
+            (owner, QUEUED, RUNNING),
+        )
+        chore = self._chores.running
+        others = [row for row in rows if chore is None or row["id"] != chore.job_id]
+        for row in others:
+            self._worker_of(row["kind"]).cancel(row["id"])
+        return not others
+
+    def delete_all(self, owner: str) -> int:
+        """Deletes all of an owner's jobs that have ended; returns how many there were."""
+        return self._store.write(
+            "DELETE FROM jobs WHERE owner = ? AND state NOT IN (?, ?)", (owner, QUEUED, RUNNING)
+        )
 
     def delete_jobs_using(self, owner: str, kind: str, use: Use) -> None:
         """Deletes the owner's ended jobs of a kind that use a thing."""

@@ -137,6 +137,14 @@ class Loras(Keeper):
             note_made(self._library.home, subject, record.id)
         self._library.delete(owner, record.id)
 
+    def delete_all(self, owner: str) -> int:
+        """Deletes all that is the owner's own; returns how much that was. Raises BadRequest as
+        :meth:`delete` does."""
+        own = self._library.own(owner)
+        for record in own:
+            self.delete(owner, record.id)
+        return len(own)
+
     def _subject_of(self, record: LoraRecord) -> str | None:
         """The subject of the training that made it, for entries that do not know it themselves."""
         return (

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.core.errors import BadRequest
 from studio.core.gallery.gallery import search_words
+from studio.core.quota import Keeper
 from studio.features.chat import rows, tree
 from studio.features.chat.checks import (
     check_room,
@@ -46,7 +47,7 @@ MAX_LANES = 3
 READ_SECONDS = 60.0  # for the words of a conversation as long as a quota allows, on a slow disk
 
 
-class Conversations:
+class Conversations(Keeper):
     """Keeps, finds and changes conversations; each method works for one owner only.
 
     Every method that is given an id raises NotFound when there is none, or it is another's.

@@ -40,6 +40,7 @@ FEATURE = Feature(
         ),
     },
     titles=titles,
+    keepers=("conversations",),
     uploads={"chats/import": Upload.FILE},
     scripts={"/scripts": ASSETS / "chat"},
     routes=router,

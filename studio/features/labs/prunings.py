@@ -131,11 +131,11 @@ class Prunings(Keeper):
 
     # --- while it runs and afterwards -------------------------------------------------------
 
-    def list(self, owner: str) -> list[Shortening]:
-        """The owner's, those started or resumed last first."""
+    def list(self, owner: str, limit: int = SHOWN) -> list[Shortening]:
+        """The owner's, those started or resumed last first; of so many jobs, −1: of all."""
         made = {each.id: each for each in self._library.models_of(owner)}
         found: dict[str, Shortening] = {}
-        for job in self._jobs.list(owner, kind=SHORTEN, limit=SHOWN):
+        for job in self._jobs.list(owner, kind=SHORTEN, limit=limit):
             with contextlib.suppress(BadRequest):  # an earlier version's, unreadable by now
                 request = validate_stored(PruneRequest, job.request)
                 id = request.pruning
@@ -182,8 +182,22 @@ class Prunings(Keeper):
             NotFound: there is none, or it is another's.
             BadRequest: it is at work.
         """
-        known = self.get(owner, id)
-        if not known.ended or PruneFolder(self._home, known.id).running:
+        self._delete(owner, self.get(owner, id))
+
+    def delete_all(self, owner: str) -> int:
+        """Deletes all of an owner's, those that no job tells of any more too; returns how many
+        there were. Raises BadRequest as :meth:`delete` does."""
+        known = self.list(owner, limit=-1)
+        for each in known:
+            self._delete(owner, each)
+        rest = [each.path for each in prunings_in(self._home) if each.owner == owner]
+        for path in rest:
+            shutil.rmtree(path, ignore_errors=True)
+        return len(known) + len(rest)
+
+    def _delete(self, owner: str, known: Shortening) -> None:
+        folder = PruneFolder(self._home, known.id)
+        if not known.ended or folder.running:
             raise BadRequest("{name} is being made. Stop it first.", name=known.name)
         if known.made is not None:
             self._library.delete(owner, known.id)
@@ -191,7 +205,7 @@ class Prunings(Keeper):
             for name in names & {entry.name for entry in self._cache.list_loaded()}:
                 with contextlib.suppress(Busy):  # whoever uses it still is the last one
                     self._cache.release(name)
-        shutil.rmtree(self._home / FOLDER / known.id, ignore_errors=True)
+        shutil.rmtree(folder.path, ignore_errors=True)
         self._jobs.delete_jobs_using(owner, SHORTEN, Use("pruning", known.id))
 
     # --- the room they take -----------------------------------------------------------------

@@ -201,13 +201,28 @@ class Trainings(Keeper):
             BadRequest: it is at work.
         """
         training = self.get(owner, id)
-        folder = TrainingFolder(self._home, training.id)
-        if not training.job.ended or folder.running:
-            raise BadRequest("{name} is being trained. Stop it first.", name=training.name)
+        self._delete(owner, training.id, training.job)
+
+    def delete_all(self, owner: str) -> int:
+        """Deletes all of an owner's, those that no job tells of any more too; returns how many
+        there were. Raises BadRequest as :meth:`delete` does."""
+        newest = self._jobs.newest_by_item(KIND, "training")
+        jobs: dict[str, Job | None] = {
+            each.id: None for each in trainings_in(self._home) if each.owner == owner
+        } | {id: job for id, job in newest.items() if job.owner == owner}
+        for id, job in jobs.items():
+            self._delete(owner, id, job)
+        return len(jobs)
+
+    def _delete(self, owner: str, id: str, job: Job | None) -> None:
+        folder = TrainingFolder(self._home, id)
+        if folder.running or (job is not None and not job.ended):
+            name = job.request.get("name", id) if job is not None else id
+            raise BadRequest("{name} is being trained. Stop it first.", name=name)
         if (subject := folder.subject) and (made := folder.library_id):
             note_made(self._home, subject, made)
-        shutil.rmtree(self._home / FOLDER / training.id, ignore_errors=True)
-        self._jobs.delete_jobs_using(owner, KIND, Use("training", training.id))
+        shutil.rmtree(folder.path, ignore_errors=True)
+        self._jobs.delete_jobs_using(owner, KIND, Use("training", id))
 
     # --- the room they take -----------------------------------------------------------------
 

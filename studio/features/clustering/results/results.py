@@ -244,6 +244,14 @@ class Clusterings(Keeper):
             shutil.rmtree(self._home / RESULTS / name, ignore_errors=True)
         self._jobs.delete(owner_id, job_id)
 
+    def delete_all(self, owner: str) -> int:
+        """Deletes all of an owner's with their jobs; returns how many there were. Raises BadRequest
+        as :meth:`delete` does."""
+        jobs = [each for kind in _REQUESTS for each in self._jobs.list(owner, kind, limit=-1)]
+        for job in jobs:
+            self.delete(owner, job.id)
+        return len(jobs)
+
     # --- the room they take -----------------------------------------------------------------
 
     def bytes_used(self, owner: str) -> int:
