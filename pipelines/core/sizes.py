@@ -10,12 +10,19 @@ import re
 _UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
-def format_bytes(count: float) -> str:
-    """``1_720_000_000`` as ``"1.7 GB"``: two digits that count, three before the point at most."""
+def format_bytes(count: float, above: float | None = None) -> str:
+    """``1_720_000_000`` as ``"1.7 GB"``: two digits that count, three before the point at most.
+
+    Args:
+        count: of bytes.
+        above: a limit that is exceeded; as many digits more as tell the two apart.
+    """
     fitting = ((unit, factor) for unit, factor in _UNITS.items() if abs(count) < 999.5 * factor)
     unit, factor = next(fitting, ("TB", _UNITS["TB"]))
     size = count / factor
     digits = 1 if factor > 1 and abs(size) < 9.95 else 0
+    while above is not None and digits < 12 and round(size, digits) <= above / factor:
+        digits += 1
     return f"{size:.{digits}f} {unit}"
 
 

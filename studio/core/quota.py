@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pipelines.core.errors import Busy
+from pipelines.core.sizes import format_bytes
 from studio.core.accounts.accounts import is_guest
 
 if TYPE_CHECKING:
@@ -64,17 +65,17 @@ class Quota:
         settings = self._settings.current
         if (room := self.room(owner)) is not None and room <= 0:
             raise Busy(
-                "Your pictures, LoRAs and trainings take {used} MB; a guest may keep {limit} MB. "
+                "Your pictures, LoRAs and trainings take {used}; a guest may keep {limit}. "
                 "Delete some first.",
-                used=round(settings.guest_quota_mb - room / 10**6),
-                limit=settings.guest_quota_mb,
+                used=format_bytes(settings.guest_quota_mb * 10**6 - room),
+                limit=format_bytes(settings.guest_quota_mb * 10**6),
             )
         limit = settings.outputs_limit_gb * 10**9
         if limit and self.bytes_of_all() >= limit:
             raise Busy(
-                "All pictures of this studio together have reached its limit of {limit} GB. "
+                "All pictures of this studio together have reached its limit of {limit}. "
                 "Delete some, or raise the limit in the settings.",
-                limit=settings.outputs_limit_gb,
+                limit=format_bytes(limit),
             )
 
     def room(self, owner: str) -> int | None:

@@ -16,6 +16,7 @@ from pipelines.core.errors import (
     Unavailable,
     UserError,
 )
+from pipelines.core.sizes import format_bytes
 from studio.core.accounts.accounts import NotLoggedIn
 from studio.core.home import DiskFull
 from studio.i18n import translate
@@ -28,7 +29,7 @@ class TooLarge(UserError):
 
     def __init__(self, limit: int) -> None:
         super().__init__(
-            "What was sent is too large: at most {limit} kB are taken here.", limit=limit // 1000
+            "What was sent is too large: at most {limit} are taken here.", limit=format_bytes(limit)
         )
 
 

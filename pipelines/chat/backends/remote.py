@@ -36,6 +36,7 @@ from pipelines.chat.events import Finished, Reading, Words
 from pipelines.chat.requests import ChatRequest, CompletionRequest
 from pipelines.core.errors import Busy, Refused, Stopped, Unavailable, UserError
 from pipelines.core.messages import Message
+from pipelines.core.sizes import format_bytes
 
 CONNECT_SECONDS = 10.0
 MAX_ERROR_BYTES = 100_000  # of what a server says where it refuses
@@ -148,10 +149,9 @@ class Remote:
             ) from error
         except TooLong as error:
             raise Unavailable(
-                "The server of {model} has sent more than {limit} MB in one piece, which is not "
-                "read.",
+                "The server of {model} has sent more than {limit} in one piece, which is not read.",
                 model=self.entry.title,
-                limit=MAX_EVENT_BYTES // 10**6,
+                limit=format_bytes(MAX_EVENT_BYTES),
             ) from error
 
     def _objects(

@@ -36,6 +36,7 @@ from pipelines.core.pictures.picture_files import (
     take_apart_jpeg,
     take_apart_png,
 )
+from pipelines.core.sizes import format_bytes
 
 MAX_BYTES = 20_000_000
 MAX_PIXELS = 40_000_000
@@ -201,9 +202,9 @@ def parts_of(data: bytes) -> Parts:
 def _check_bytes(count: int, limits: Limits) -> None:
     if count > limits.bytes:
         raise BadRequest(
-            "The file has {size} MB; at most {limit} MB are taken.",
-            size=round(count / 1e6, 1),
-            limit=limits.bytes // 1_000_000,
+            "The file has {size}; at most {limit} are taken.",
+            size=format_bytes(count, above=limits.bytes),
+            limit=format_bytes(limits.bytes),
         )
 
 

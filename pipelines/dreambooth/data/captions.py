@@ -25,6 +25,7 @@ from typing import Literal
 
 from pipelines.core.errors import BadRequest
 from pipelines.core.files import decode_text
+from pipelines.core.sizes import format_bytes
 
 Kind = Literal["photo", "caption", "system", "training"]
 
@@ -113,16 +114,15 @@ class Captions:
         limit = MAX_LIST if is_list(path) else MAX_CAPTION_FILE
         if len(data) > limit:
             raise BadRequest(
-                "The file has {size} MB; captions of at most {limit} MB are read.",
-                size=max(0.1, round(len(data) / 1e6, 1)),
-                limit=limit / 1e6,
+                "The file has {size}; captions of at most {limit} are read.",
+                size=format_bytes(len(data), above=limit),
+                limit=format_bytes(limit),
             )
         self._characters += len(data)
         if self._characters > MAX_CHARACTERS:
             raise BadRequest(
-                "All captions together have more than {limit} MB. "
-                "Send the photos in several parts.",
-                limit=MAX_CHARACTERS // 1_000_000,
+                "All captions together have more than {limit}. Send the photos in several parts.",
+                limit=format_bytes(MAX_CHARACTERS),
             )
         text = _decode(data)
         if not is_list(path):

@@ -24,6 +24,7 @@ from PIL import Image
 from pipelines.core.errors import BadRequest, UserError
 from pipelines.core.file_kinds import directory_size
 from pipelines.core.pictures.uploads import Limits, open_picture
+from pipelines.core.sizes import format_bytes
 from pipelines.dreambooth.data.captions import Kind, kind_of
 
 MAX_PHOTOS = 200  # of one subject
@@ -161,13 +162,13 @@ def _content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, left: int) -> byt
         raise BadRequest("This file is damaged inside the zip. Pack it again.") from error
     if len(content) > LIMITS.bytes:
         raise BadRequest(
-            "The file has more than {limit} MB; that is no photo.",
-            limit=LIMITS.bytes // 1_000_000,
+            "The file has more than {limit}; that is no photo.",
+            limit=format_bytes(LIMITS.bytes),
         )
     if len(content) > left:
         raise BadRequest(
-            "The zip unpacks to more than {limit} MB. Send the photos in several parts.",
-            limit=ZIP_BYTES // 1_000_000,
+            "The zip unpacks to more than {limit}. Send the photos in several parts.",
+            limit=format_bytes(ZIP_BYTES),
         )
     return content
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipelines.chat.requests import ChatMessage, Generation
 from pipelines.core.errors import BadRequest, Busy, validate
+from pipelines.core.sizes import format_bytes
 from studio.core.accounts.accounts import is_guest
 from studio.core.settings import Settings
 
@@ -80,9 +81,9 @@ def check_size(
     (used,) = connection.execute(
         "SELECT COALESCE(SUM(bytes), 0) FROM conversations WHERE owner = ?", (owner,)
     ).fetchone()
-    if used + more >= (limit := settings.guest_quota_mb) * 10**6:
+    if used + more >= (limit := settings.guest_quota_mb * 10**6):
         raise Busy(
-            "Your conversations take {used} MB; a guest may keep {limit} MB. Delete some first.",
-            used=round((used + more) / 10**6),
-            limit=limit,
+            "Your conversations take {used}; a guest may keep {limit}. Delete some first.",
+            used=format_bytes(used + more),
+            limit=format_bytes(limit),
         )

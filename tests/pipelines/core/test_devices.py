@@ -163,6 +163,19 @@ def test_sizes_are_written_for_people(nbytes, words):
 
 
 @pytest.mark.parametrize(
+    ("nbytes", "limit", "words"),
+    [
+        (600_000, 100_000, "600 kB"),
+        (20_400_000, 20_000_000, "20.4 MB"),
+        (20_000_001, 20_000_000, "20.000001 MB"),
+        (1_000_000_001, 1_000_000_000, "1.000000001 GB"),
+    ],
+)
+def test_what_is_above_a_limit_reads_so(nbytes, limit, words):
+    assert format_bytes(nbytes, above=limit) == words
+
+
+@pytest.mark.parametrize(
     ("text", "nbytes"), [("12 GB", 12 * 10**9), ("1.5gb", 1_500_000_000), (" 3 B ", 3)]
 )
 def test_sizes_are_read_from_what_people_write(text, nbytes):

@@ -338,13 +338,13 @@ def test_emoji_only_prompt_is_painted(client: httpx.Client):
 def test_prompt_of_a_megabyte_is_refused_before_it_is_read(client: httpx.Client):
     answer = client.post(JOBS, json=settings(prompt="x" * 1_000_000))
     assert answer.status_code == 413
-    assert "1000 kB" in sentence(answer)
+    assert "1.0 MB" in sentence(answer)
 
 
 def test_body_without_a_length_is_held_to_the_limit_too(client: httpx.Client):
     answer = client.post(JOBS, content=(b"x" * 10_000 for _ in range(200)))
     assert answer.status_code == 413
-    assert "1000 kB" in sentence(answer)
+    assert "1.0 MB" in sentence(answer)
 
 
 @pytest.mark.parametrize("body", [b"", b"prompt", b"{", b"\xff\xfe", b"[" * 100_000, b"[1]", b"1"])

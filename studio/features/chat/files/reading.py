@@ -26,6 +26,7 @@ from pipelines.core.errors import BadRequest, validate
 from pipelines.core.messages import Message
 from pipelines.core.processes import LineProcess, UnreadableAnswer, unreadable_answer
 from pipelines.core.sandbox import Files
+from pipelines.core.sizes import format_bytes
 from studio.core.jobs.slots import FairSlots
 from studio.features.chat.checks import checked_sampling
 from studio.features.chat.conversations import MAX_LANES
@@ -183,11 +184,11 @@ def _items(file: IO[bytes]) -> Iterator[Any]:
     if len(data) > MAX_FILE:
         size = file.seek(0, io.SEEK_END)
         raise BadRequest(
-            "The file has {size} MB; at most {limit} MB are taken. Pack it into a zip: in one, "
-            "{unpacked} MB of JSON are.",
-            size=round(size / 10**6, 1),
-            limit=MAX_FILE // 10**6,
-            unpacked=MAX_UNPACKED // 10**6,
+            "The file has {size}; at most {limit} are taken. Pack it into a zip: in one, "
+            "{unpacked} of JSON are.",
+            size=format_bytes(size, above=MAX_FILE),
+            limit=format_bytes(MAX_FILE),
+            unpacked=format_bytes(MAX_UNPACKED),
         )
     yield from _of_json(io.BytesIO(data))
 
@@ -212,10 +213,10 @@ def _of_zip(file: IO[bytes]) -> Iterator[Any]:
             size = sum(info.file_size for info in told or names)
             if size > MAX_UNPACKED:
                 raise BadRequest(
-                    "The conversations in the zip have {size} MB; at most {limit} MB are taken. "
+                    "The conversations in the zip have {size}; at most {limit} are taken. "
                     "Split it.",
-                    size=round(size / 10**6, 1),
-                    limit=MAX_UNPACKED // 10**6,
+                    size=format_bytes(size, above=MAX_UNPACKED),
+                    limit=format_bytes(MAX_UNPACKED),
                 )
             broken: BadRequest | None = None
             for info in told or names:

@@ -171,7 +171,7 @@ def test_a_file_beyond_the_limit_is_refused_by_its_length_and_while_it_comes(
 
     answer = client.post(TABLES, content=b"1\n" * 1_500_000)
     assert answer.status_code == 413
-    assert "at most 2000 kB" in sentence(answer)
+    assert "at most 2.0 MB" in sentence(answer)
     with contextlib.suppress(httpx.TransportError):  # the studio has hung up, as it may
         assert client.post(TABLES, content=stream()).status_code == 413
     assert max(kept) <= 2_000_000  # of 20 MB that were sent

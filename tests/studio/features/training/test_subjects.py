@@ -251,7 +251,7 @@ def test_a_folder_of_kohya_s_names_the_subject(desk, mine):
         ("metadata.jsonl", b'{"file_name": "one.png"', "Line 1 of metadata.jsonl is no JSON."),
         ("metadata.jsonl", b'{"a": 1}', "No line of metadata.jsonl names a photo"),
         ("metadata.csv", b"a,b\n1,2\n", "No line of metadata.csv names a photo"),
-        ("one.txt", b"x" * 600_000, "The file has 0.6 MB; captions of at most 0.1 MB are read."),
+        ("one.txt", b"x" * 600_000, "The file has 600 kB; captions of at most 100 kB are read."),
         ("two.txt", b"a cat", "no photo of this name"),
     ],
 )
@@ -341,7 +341,7 @@ def test_a_guest_s_quota_counts_photos(desk):
         *((f"{n}.png", encoded(scene((800, 600), (400, 300), seed=n))) for n in range(3)),
     )
     assert outcomes[0].photo is not None
-    assert "a guest may keep 1 MB" in str(outcomes[-1].refusal)
+    assert "a guest may keep 1.0 MB" in str(outcomes[-1].refusal)
     kept = desk.subjects.get(GUEST, subject.id)
     assert desk.quota.bytes_used(GUEST) == kept.bytes
     with pytest.raises(Busy):

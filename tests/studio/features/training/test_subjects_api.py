@@ -193,7 +193,7 @@ def test_more_bytes_than_any_upload_are_cut_off(studio, ada, subject, monkeypatc
     monkeypatch.setattr("studio.api.access.MAX_LARGE_UPLOAD_BYTES", 50_000_000)
     answer = ada.post(f"{SUBJECTS}/{subject['id']}/photos", content=iter([bytes(1_000_000)] * 60))
     assert answer.status_code == 413
-    assert "50000 kB" in sentence(answer)
+    assert "50 MB" in sentence(answer)
     assert not any(path.is_file() for path in (studio[0].home / "cache").glob("*"))
 
 

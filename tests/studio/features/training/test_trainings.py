@@ -442,7 +442,7 @@ def test_trainings_loras_and_own_models_count_for_a_guest_s_quota(desk, twin_fol
     assert everybody == photos, "the limit of all pictures is one of pictures"
     desk.settings.change(guest_quota_mb=1)
     for refused in (desk.loras.check_room, lambda who: desk.subjects.create(who, "Tom")):
-        with pytest.raises(Busy, match=r"LoRAs and trainings take .* a guest may keep 1 MB"):
+        with pytest.raises(Busy, match=r"LoRAs and trainings take .* a guest may keep 1.0 MB"):
             refused(guest)
         refused(other)
         refused(ANN)
