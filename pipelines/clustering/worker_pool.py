@@ -21,7 +21,7 @@ import sysconfig
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -32,7 +32,7 @@ from pipelines.clustering import wire
 from pipelines.core.files import temporary_root
 from pipelines.core.messages import Message
 from pipelines.core.processes import LineProcess
-from pipelines.core.sandbox import Files
+from pipelines.core.sandbox import Files, clean_environment
 
 LOOK_SECONDS = 0.1
 MOST_IDLE = 2  # processes that wait for work
@@ -121,29 +121,19 @@ class Died(Exception):
         self.code, self.words = code, words
 
 
-def _folders_of_numba() -> list[Path]:
-    """Where numba may keep what it compiles: made here, since a process has only what there is.
-
-    Where packages cannot be written to, it is the user's cache.
-    """
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    own = [Path(each) for each in [os.environ.get("NUMBA_CACHE_DIR")] if each]
-    folders = [*own, *_COMPILED, Path(cache, "numba")]
-    for folder in folders:
-        with contextlib.suppress(OSError):
-            if folder.parent.is_dir() or folder == folders[-1]:
-                folder.mkdir(parents=True, exist_ok=True)
-    return folders
-
-
 class _Worker:
     """One process of one owner, its log, and what it says; ``folder`` has its first work."""
 
-    def __init__(self, owner: str, folder: Path, files: Files) -> None:
+    def __init__(
+        self, owner: str, folder: Path, files: Files, environment: Mapping[str, str]
+    ) -> None:
         self.owner = owner
         self._log = tempfile.TemporaryFile(dir=temporary_root())  # noqa: SIM115  as long as the process
         self._process = LineProcess(
-            "pipelines.clustering.worker", str(folder), log=self._log, files=files
+            *("pipelines.clustering.worker", str(folder)),
+            log=self._log,
+            files=files,
+            environment=environment,
         )
 
     @property
@@ -219,11 +209,17 @@ class WorkerPool:
     def __init__(self) -> None:
         self._idle: list[_Worker] = []
         self._folders: set[Path] = set()
+        self._compiled = Path(temporary_root(), "numba")
         self._lock = threading.Lock()
 
-    def allow(self, *folders: Path) -> None:
-        """Lets processes have what is in some folders, besides temporary files."""
+    def allow(self, *folders: Path, compiled: Path) -> None:
+        """Lets processes have what is in some folders, besides temporary files.
+
+        Args:
+            compiled: where numba keeps what it compiles, if packages cannot be written to.
+        """
         self._folders.update(folders)
+        self._compiled = compiled
 
     @contextlib.contextmanager
     def lend(self, owner: str, command: Command, stop: threading.Event) -> Iterator[_Worker]:
@@ -263,7 +259,7 @@ class WorkerPool:
         while True:
             worker = self._idle_of(owner)
             fresh = worker is None
-            worker = worker or _Worker(owner, command.folder, self._files())
+            worker = worker or _Worker(owner, command.folder, *self._surroundings())
             try:
                 if worker.begin(command, stop):
                     return worker
@@ -274,8 +270,23 @@ class WorkerPool:
                 raise
             worker.end()
 
-    def _files(self) -> Files:
-        return Files((temporary_root(), *self._folders, *_folders_of_numba()))
+    def _surroundings(self) -> tuple[Files, dict[str, str]]:
+        """The files that a process may have, and its variables.
+
+        The folders in which numba keeps what it compiles are made here, since a process has only
+        what there is: beside the packages, or else all in one.
+        """
+        environment = clean_environment()
+        folders = [each for each in _COMPILED if each.parent.is_dir()]
+        for folder in folders:
+            with contextlib.suppress(OSError):
+                folder.mkdir(exist_ok=True)
+        if "NUMBA_CACHE_DIR" in environment or not all(
+            os.access(each, os.W_OK) for each in folders
+        ):
+            folders = [Path(environment.setdefault("NUMBA_CACHE_DIR", str(self._compiled)))]
+            folders[0].mkdir(parents=True, exist_ok=True)
+        return Files((temporary_root(), *self._folders, *folders)), environment
 
     def _idle_of(self, owner: str) -> _Worker | None:
         with self._lock:

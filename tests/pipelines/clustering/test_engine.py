@@ -415,14 +415,27 @@ def test_own_centres_that_scaling_makes_too_large_are_refused(home, stop):
 def test_what_numba_compiles_has_a_folder_before_the_process_has_only_what_there_is(
     tmp_path, monkeypatch
 ):
-    """In a fresh copy there is none yet; where packages are read-only it is the user's cache."""
+    """In a fresh copy there is none yet; where packages are read-only it is in the home folder."""
     (tmp_path / "package").mkdir()
     compiled = [tmp_path / "package" / "__pycache__", tmp_path / "missing" / "__pycache__"]
     monkeypatch.setattr(worker_pool, "_COMPILED", compiled)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
-    files = WorkerPool()._files()
-    assert {compiled[0], tmp_path / "cache" / "numba"} <= set(files.writable)
+    pool = WorkerPool()
+    pool.allow(tmp_path / "tables", compiled=tmp_path / "home" / "numba")
+    files, environment = pool._surroundings()
+    assert {compiled[0], tmp_path / "tables"} <= set(files.writable)
+    assert "NUMBA_CACHE_DIR" not in environment
     assert compiled[0].is_dir()
-    assert (tmp_path / "cache" / "numba").is_dir()
-    assert not (tmp_path / "missing").exists()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["package"]
+
+    monkeypatch.setattr(worker_pool.os, "access", lambda path, mode: False)  # root may all
+    files, environment = pool._surroundings()
+    assert tmp_path / "home" / "numba" in files.writable
+    assert environment["NUMBA_CACHE_DIR"] == str(tmp_path / "home" / "numba")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["home", "package"]
+
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "of the host"))
+    files, environment = pool._surroundings()
+    assert tmp_path / "of the host" in files.writable
+    assert environment["NUMBA_CACHE_DIR"] == str(tmp_path / "of the host")

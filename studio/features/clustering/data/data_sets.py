@@ -109,7 +109,7 @@ class ClusterData(Keeper):
         self.tables = Tables(store, home, quota)
         forget_halves(home / FOLDER)
         # Tables are read, and downloads written, in processes that see nothing else of the home.
-        POOL.allow(home / TABLES, home / UPLOADS)
+        POOL.allow(home / TABLES, home / UPLOADS, compiled=home / "numba")
         self._maker = Maker(self.tables, gallery, inputs, cache, self._of_gallery)
         self._lock = threading.Lock()  # a file and its row come and go together
         self._slots = FairSlots(AT_ONCE, each=AT_ONCE, asked=None, busy=BUSY)

@@ -171,9 +171,9 @@ def test_a_guest_s_quota_counts_brought_in_pictures(desk):
     desk.settings.change(guest_quota_mb=1)
     kept = desk.inputs.bring(GUEST, noise(700, 600))
     assert desk.quota.bytes_used(GUEST) == kept.bytes > 10**6
-    with pytest.raises(Busy, match="a guest may keep 1.0 MB"):
+    with pytest.raises(Busy, match=r"a guest may keep 1\.0 MB"):
         desk.inputs.bring(GUEST, png())
-    with pytest.raises(Busy, match="a guest may keep 1.0 MB"):
+    with pytest.raises(Busy, match=r"a guest may keep 1\.0 MB"):
         desk.quota.check_room(GUEST)
     desk.inputs.delete(GUEST, kept.id)
     desk.inputs.bring(GUEST, png())

@@ -217,7 +217,7 @@ def test_the_queue_of_one_owner_is_limited(desk):
 def test_a_guest_with_a_full_quota_is_refused(desk, monkeypatch):
     desk.settings.change(guest_quota_mb=1)
     monkeypatch.setattr(desk.quota, "bytes_used", lambda owner=None: 1_200_000)
-    with pytest.raises(Busy, match="trainings take 1.2 MB; a guest may keep 1.0 MB"):
+    with pytest.raises(Busy, match=r"trainings take 1\.2 MB; a guest may keep 1\.0 MB"):
         desk.submit(owner="guest-x")
     desk.submit(owner=ANN)
 

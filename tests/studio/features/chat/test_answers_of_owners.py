@@ -44,7 +44,7 @@ def test_a_guest_beyond_the_quota_gets_no_more_answers(answers, conversations, s
     settings.change(guest_quota_mb=1)
     talk = Talk(conversations, GUEST)
     question, _ = talk.turn("x" * 300_000, "y" * 700_000)
-    with pytest.raises(Busy, match="a guest may keep 1.0 MB"):
+    with pytest.raises(Busy, match=r"a guest may keep 1\.0 MB"):
         answers.start(GUEST, talk.id, question.id)
 
 

@@ -180,7 +180,7 @@ def test_a_full_disk_leaves_nothing_behind(desk, monkeypatch):
 def test_a_guest_keeps_no_more_than_the_quota(desk):
     desk.settings.change(guest_quota_mb=1)
     desk.data.make(GUEST, {**MOONS, "points": 60_000})
-    with pytest.raises(Busy, match="a guest may keep 1.0 MB"):
+    with pytest.raises(Busy, match=r"a guest may keep 1\.0 MB"):
         desk.data.make(GUEST, MOONS)
     with pytest.raises(Busy):
         desk.table(GUEST)
