@@ -8,11 +8,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from pipelines.chat.entries import OWN as OWN_CHAT
-from pipelines.chat.loading import PREFIXES
 from pipelines.core.cache import Entry, ModelCache
 from pipelines.core.engines import IMPORTING
-from pipelines.models.catalog import OWN, Catalog
+from pipelines.models.catalog import Catalog
 
 
 class Device:
@@ -125,11 +123,6 @@ class CacheOnDemand:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._device.prepare(), name)
-
-
-def is_own(name: str) -> bool:
-    """Whether a name in the model cache is that of a model that somebody has made here."""
-    return name.startswith((OWN, *(prefix + OWN_CHAT for prefix in PREFIXES)))
 
 
 def _quieten() -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pipelines.core.engines import Engine
 from pipelines.core.messages import Message
+from pipelines.models.catalog import OWN
 from studio.core.exchange import Exchange, Target
 from studio.i18n import add_texts
 
@@ -132,6 +133,8 @@ class Feature:
             is queued and raises a UserError where it cannot be; subclasses are checked by it too.
         titles: ``titles(studio, owner id)``, names in the model cache with what the owner may read
             instead.
+        own_models: how the names in the model cache begin of what somebody has made here, and
+            nobody else may read.
         tabs: classes of tabs, in their order.
         labels: what its presets are called, by languages; the page shows them as they are.
         routes: its router below ``/api/v1``. A handler finds its studio and who asks by
@@ -150,6 +153,7 @@ class Feature:
     fills: Mapping[str, Fill] = field(default_factory=dict)
     checks: Mapping[type[BaseModel], Check] = field(default_factory=dict)
     titles: Callable[[Any, str], Mapping[str, str]] | None = None
+    own_models: tuple[str, ...] = ()
     tabs: tuple[type[Tab], ...] = ()
     labels: Callable[[], Iterable[Mapping[str, str]]] = tuple
     routes: APIRouter | None = None
@@ -241,6 +245,10 @@ class Features:
         for each in self:
             shown |= each.titles(studio, owner) if each.titles is not None else {}
         return shown
+
+    def is_own(self, name: str) -> bool:
+        """Whether a name in the model cache is that of a model that somebody has made here."""
+        return name.startswith((OWN, *(start for each in self for start in each.own_models)))
 
     def foreign_api(self, path: str) -> ForeignApi | None:
         """The one that a path belongs to."""

@@ -13,7 +13,6 @@ from pipelines.core.messages import Message
 from pipelines.core.paths import ASSETS
 from pipelines.core.sizes import format_bytes
 from studio.core.accounts.accounts import Owner
-from studio.core.device import is_own
 from studio.core.exchange import Exchange
 from studio.core.feature import Features, Tab
 from studio.i18n import LANGUAGES, texts
@@ -194,7 +193,7 @@ def _facts(studio: Studio, visitor: Visitor) -> list[tuple[str, str]]:
     titles = studio.features.titles(studio, visitor.owner.id)
     others = visitor.say("somebody's own model")
     loaded = [
-        titles.get(entry.name, others if is_own(entry.name) else entry.name)
+        titles.get(entry.name, others if studio.features.is_own(entry.name) else entry.name)
         for entry in studio.device.list_loaded()
     ]
     facts.append(("Loaded", ", ".join(loaded) or visitor.say("nothing yet")))

@@ -82,6 +82,18 @@ def test_the_folders_use_others_only_downwards():
     assert sorted(found) == []
 
 
+def test_the_platform_knows_no_engine_that_only_features_use():
+    """Painting is the platform's; what it is to know of others, their features declare."""
+    found = [
+        f"{module} imports {target}"
+        for module, targets in import_graph().items()
+        if module.startswith(("studio.core.", "studio.page.", "studio.api."))
+        for target in targets
+        if target.startswith(("pipelines.chat", "pipelines.clustering"))
+    ]
+    assert found == []
+
+
 def test_folders_are_told_apart():
     assert folder_of("pipelines.diffusion.control.paint") == "pipelines.diffusion.control"
     assert folder_of("pipelines.diffusion.lora.merge") == "pipelines.diffusion"

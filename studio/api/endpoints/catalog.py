@@ -11,7 +11,6 @@ from pipelines.diffusion.samplers import samplers_in
 from pipelines.diffusion.styles import styles
 from pipelines.models.catalog import OWN
 from studio.api.dependencies import CurrentLanguage, CurrentOwner, CurrentStudio
-from studio.core.device import is_own
 from studio.i18n import text_in
 
 router = APIRouter(tags=["catalog"])
@@ -89,7 +88,7 @@ def status(studio: CurrentStudio, owner: CurrentOwner) -> dict[str, Any]:
         **studio.device.status(),
         "loaded": [
             {
-                "name": OWN if is_own(e.name) and e.name not in mine else e.name,
+                "name": OWN if studio.features.is_own(e.name) and e.name not in mine else e.name,
                 "bytes": e.bytes,
                 "where": e.where,
                 "leases": e.leases,

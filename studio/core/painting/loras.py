@@ -7,18 +7,15 @@ ids.
 
 from __future__ import annotations
 
-import secrets
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
-
-from pydantic import BaseModel
 
 from pipelines.core.engines import Use
 from pipelines.core.errors import BadRequest, NotFound
 from pipelines.core.matching import find_name
 from pipelines.diffusion.lora.library import LoraLibrary, Style
 from pipelines.diffusion.lora.record import SHARED, LoraRecord
-from pipelines.diffusion.lora.requests import MergeRequest
 from pipelines.diffusion.lora.tags import uses_in_template, uses_of
 from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.requests import TextToImageRequest
@@ -26,8 +23,6 @@ from pipelines.diffusion.styles import get_style
 from pipelines.diffusion.wording.grammar import is_dynamic
 from pipelines.dreambooth.data.subjects import note_made
 from pipelines.dreambooth.folder import TrainingFolder
-from pipelines.dreambooth.requests import BeforeAfterRequest
-from pipelines.grids.requests import CompareSamplersRequest, GridRequest
 from pipelines.models.catalog import OWN, ModelEntry
 from studio.core.home import room_for
 from studio.core.jobs.uses import is_at_work
@@ -37,7 +32,7 @@ if TYPE_CHECKING:
     from pipelines.models.catalog import Catalog
     from studio.core.store import Store
 
-RequestT = TypeVar("RequestT", bound=BaseModel)
+RequestT = TypeVar("RequestT", bound=TextToImageRequest)
 
 
 class Loras(Keeper):
@@ -76,7 +71,7 @@ class Loras(Keeper):
         Raises:
             NotFound: there is none, or it is another's.
         """
-        return self._catalog.get(self._model(owner, name))
+        return self._catalog.get(self.model_name(owner, name))
 
     def get(self, owner: str, id: str) -> LoraRecord:
         """Raises NotFound when there is none, or it is another's."""
@@ -165,31 +160,24 @@ class Loras(Keeper):
         LoRAs that only the prompt names are listed too, so that it is known what a job needs.
 
         Raises:
-            NotFound: the owner has none of that name, nor has everybody.
-            BadRequest: a tag cannot be read, or something else than a LoRA is named.
+            NotFound, BadRequest: as :meth:`with_ids` and :meth:`model_name` do, or a tag cannot be
+                read.
         """
-        if isinstance(request, CompareSamplersRequest | GridRequest):
-            return request.model_copy(update={"base": self.fill_in(owner, request.base)})
-        changes = {}
-        if isinstance(model := getattr(request, "model", None), str):
-            changes["model"] = self._model(owner, model)
-        if isinstance(request, BeforeAfterRequest):
-            model = self._model(owner, request.base.model)
-            changes["base"] = request.base.model_copy(update={"model": model})
-        if isinstance(request, TextToImageRequest):
-            styled = _style(request)
-            named = uses_in_template if is_dynamic(styled.prompt) else uses_of
-            changes["loras"] = self._with_ids(owner, named(styled))
-        if isinstance(request, MergeRequest):
-            changes |= {
-                "loras": self._with_ids(owner, request.loras),
-                "owner": owner,
-                "id": secrets.token_hex(16),
-            }
-            self.check_room(owner)
+        styled = _style(request)
+        named = uses_in_template if is_dynamic(styled.prompt) else uses_of
+        changes = {
+            "model": self.model_name(owner, request.model),
+            "loras": self.with_ids(owner, named(styled)),
+        }
         return request.model_copy(update=changes)
 
-    def _with_ids(self, owner: str, uses: tuple[LoraUse, ...]) -> tuple[LoraUse, ...]:
+    def with_ids(self, owner: str, uses: Iterable[LoraUse]) -> tuple[LoraUse, ...]:
+        """LoRAs with the ids of those that their names mean.
+
+        Raises:
+            NotFound: the owner has none of that name, nor has everybody.
+            BadRequest: something else than a LoRA is named.
+        """
         return tuple(
             use.model_copy(
                 update={"id": self._library.find(use.model_copy(update={"id": None}), owner).id}
@@ -197,8 +185,12 @@ class Loras(Keeper):
             for use in uses
         )
 
-    def _model(self, owner: str, name: str) -> str:
-        """The name under which the catalog knows a model of the owner's; others stay."""
+    def model_name(self, owner: str, name: str) -> str:
+        """The name under which the catalog knows a model of the owner's; others stay.
+
+        Raises:
+            NotFound: it is the id of none of the owner's models.
+        """
         own = {record.id: record for record in self._library.own(owner) if record.kind == "model"}
         if name.startswith(OWN):
             if name.removeprefix(OWN) not in own:

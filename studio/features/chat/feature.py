@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.chat.catalog import ChatCatalog
 from pipelines.chat.engine import run
+from pipelines.chat.entries import OWN
 from pipelines.chat.loading import PREFIXES
 from pipelines.chat.model_library import ModelLibrary
 from pipelines.core.paths import ASSETS
@@ -40,6 +41,7 @@ FEATURE = Feature(
         ),
     },
     titles=titles,
+    own_models=tuple(prefix + OWN for prefix in PREFIXES),
     keepers=("conversations",),
     uploads={"chats/import": Upload.FILE},
     scripts={"/scripts": ASSETS / "chat"},

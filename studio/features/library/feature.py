@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING
 
 from pipelines.core.engines import Engine
@@ -18,10 +19,13 @@ if TYPE_CHECKING:
 
 def check_merge(studio: Studio, owner: Owner, request: MergeRequest) -> MergeRequest:
     """The request with the ids of its LoRAs; the model that they go into must be usable."""
-    request = studio.loras.fill_in(owner.id, request)
+    studio.loras.check_room(owner.id)
+    loras = studio.loras.with_ids(owner.id, request.loras)
+    changes = {"loras": loras, "owner": owner.id, "id": secrets.token_hex(16)}
     if request.model is not None:
-        studio.paintings.check(owner, TextToImageRequest(prompt="", model=request.model))
-    return request
+        changes["model"] = studio.loras.model_name(owner.id, request.model)
+        studio.paintings.check(owner, TextToImageRequest(prompt="", model=changes["model"]))
+    return request.model_copy(update=changes)
 
 
 FEATURE = Feature(

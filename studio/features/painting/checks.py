@@ -25,8 +25,8 @@ def check_grid(studio: Studio, owner: Owner, request: GridRequest) -> GridReques
         BadRequest: cells cannot be painted, or there are too many or too large ones.
         Refused: a model would have to be downloaded.
     """
-    request = studio.loras.fill_in(owner.id, request)
-    request = request.model_copy(update={"loras": (), "models": {}})
+    base = studio.loras.fill_in(owner.id, request.base)
+    request = request.model_copy(update={"base": base, "loras": (), "models": {}})
     loras: dict[str, LoraUse] = {}
     models: dict[str, str] = {}
     reasons: dict[str, Message] = {}

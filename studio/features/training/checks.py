@@ -20,7 +20,8 @@ def fill_training(studio: Studio, owner: Owner, data: dict[str, Any]) -> dict[st
 
 def check_training(studio: Studio, owner: Owner, request: TrainingRequest) -> TrainingRequest:
     """The request by its model's own name, if it can be trained."""
-    request = studio.loras.fill_in(owner.id, request)
+    model = studio.loras.model_name(owner.id, request.model)
+    request = request.model_copy(update={"model": model})
     studio.trainings.check(owner.id, request)
     studio.paintings.check_model(owner, studio.catalog.get(request.model))
     return request
@@ -30,19 +31,18 @@ def check_before_after(
     studio: Studio, owner: Owner, request: BeforeAfterRequest
 ) -> BeforeAfterRequest:
     """The request with the id of what was learnt, which must be in the owner's library."""
-    request = studio.loras.fill_in(owner.id, request)
+    model = studio.loras.model_name(owner.id, request.base.model)
+    base = request.base.model_copy(update={"model": model})
+    request = request.model_copy(update={"base": base})
     if request.lora is not None:
         record = studio.library.get(owner.id, request.lora.name)
         lora = request.lora.model_copy(update={"id": record.id})
         request = request.model_copy(update={"lora": lora})
     else:
-        own = {
-            f"{OWN}{record.id}" for record in studio.library.own(owner.id) if record.kind == "model"
-        }
-        if request.model not in own:
-            raise NotFound(
-                "There is no trained model {model} in your library.", model=str(request.model)[:60]
-            )
+        name = studio.loras.model_name(owner.id, str(request.model))
+        if not name.startswith(OWN):
+            raise NotFound("There is no trained model {model} in your library.", model=name[:60])
+        request = request.model_copy(update={"model": name})
     for row in request.rows():
         studio.paintings.check(owner, row[0])
     return request

@@ -16,9 +16,8 @@ from PIL import Image
 from PIL.ExifTags import IFD, Base
 from safetensors.torch import save
 
-from pipelines.core.errors import validate
 from pipelines.dreambooth.folder import TrainingFolder
-from pipelines.dreambooth.requests import BeforeAfterRequest
+from studio.core.accounts.accounts import Owner
 from studio.core.services import Studio
 from tests.pipelines.dreambooth.data.test_photos import HEIC, claimed_png, encoded, scene, zipped
 from tests.studio.live import build_api, live_studio, options_for, sentence
@@ -348,7 +347,7 @@ def test_one_cannot_try_what_is_in_another_s_library(bob, studio, model):
         assert "library" in sentence(answer) or "hers" in sentence(answer)
     for named in (f"own:{model}", "hers"):
         asked = {"base": base | {"model": named}, "prompts": ["x"], "model": named}
-        own = running.loras.fill_in("ada", validate(BeforeAfterRequest, asked))
+        own = running.submissions.check(Owner("ada", "ada", is_host=False), "before_after", asked)
         assert own.base.model == own.model == f"own:{model}"
 
 
