@@ -177,7 +177,7 @@ AVIF = b"\0\0\0\x1cftypavif\0\0\0\0avifmif1" + bytes(100)
         (b"Dear Sir or Madam", "text file"),
         (b"<svg xmlns='x'/>", "SVG"),
         (b"\x80\x04\x95\x0c\0\0\0\0", "another kind"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(30_000_000), "30.000008 MB; at most 30 MB"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(30_000_000), "30.00001 MB; at most 30 MB"),
     ],
     ids=["heic", "avif", "1x1", "thin", "cut", "gif", "head", "nothing", "text", "svg", "pickle",
          "large"],

@@ -85,7 +85,11 @@ def test_what_a_job_works_on_stays_and_is_told(studio, name):
     before = files_in(studio.home)
     with pytest.raises(BadRequest, match=r"Cancel it|[Ss]top it"):
         getattr(studio, name).delete_all("ada")
-    at_work = ("loras/d0a2b2f0", "subjects/90935166", "cluster_data/f96835f4")
+    at_work = (
+        "loras/d0a2b2f0",
+        "subjects/90935166746783ce7a5befbcd5ef5646/photos",
+        "cluster_data/f96835f4",
+    )
     kept = files_in(studio.home)
     assert all(kept[each] == before[each] for each in before if each.startswith(at_work))
 

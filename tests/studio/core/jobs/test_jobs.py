@@ -304,7 +304,7 @@ def test_a_guest_s_quota_holds_for_jobs_that_were_queued_before_it_was_reached(d
         desk.gallery.of_job(guest, job.id)) * 300 * 10**6)  # fmt: skip
     desk.jobs.start()
     ended = desk.ended(job)
-    assert (ended.state, ended.error.values["limit"]) == ("failed", 500)
+    assert (ended.state, ended.error.values["limit"]) == ("failed", "500 MB")
     assert len(desk.gallery.of_job(guest, job.id)) == 2
 
 
