@@ -58,6 +58,9 @@ class Beginning:
         below: likewise latents, those to begin with where they are not the picture's. Their trace
             is in the first noise at full strength too, as models were trained: without it what is
             new comes out greyer than bright or dark surroundings.
+        noise_multiplier: of the first noise.
+        extra_noise: how much more of it is added, in the picture's scale: 1 is noise of unit
+            variance on the clean latents, whatever the scheduler's scale is.
     """
 
     latents: torch.Tensor
@@ -65,6 +68,14 @@ class Beginning:
     change: torch.Tensor | None = None
     gradual: bool = False
     below: torch.Tensor | None = None
+    noise_multiplier: float = 1.0
+    extra_noise: float = 0.0
+
+    @property
+    def changes_anything(self) -> bool:
+        """Whether a run is another than one of the same noise without a picture."""
+        is_other_noise = self.noise_multiplier != 1 or self.extra_noise > 0
+        return self.start > 0 or self.change is not None or is_other_noise
 
 
 @torch.no_grad()
@@ -96,11 +107,17 @@ def denoise(
     below = None if beginning is None else beginning.below
     if below is None and start:
         below = beginning.latents
+    first = timesteps[:1].expand(len(noise))
+    if beginning is not None:
+        noise = noise * beginning.noise_multiplier
     if below is not None:
-        first = timesteps[:1].expand(len(noise))
         latents = scheduler.add_noise(below.expand_as(noise), noise, first)
     else:
         latents = noise * scheduler.init_noise_sigma
+    if beginning is not None and beginning.extra_noise:
+        # What a clean picture counts for in these latents, the extra noise does too.
+        scaled = scheduler.add_noise(noise, torch.zeros_like(noise), first)
+        latents = latents + beginning.extra_noise * scaled
     total, order = len(timesteps), step_arguments.get("order", _LMS_ORDER)
     for index, timestep in enumerate(timesteps, start=1):
         model_input = scheduler.scale_model_input(latents, timestep)

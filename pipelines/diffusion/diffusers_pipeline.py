@@ -127,7 +127,7 @@ def _open_first(model: DiffusionModel, settings: TextToImageRequest) -> _First:
         return _First(steps, steps)
     repainting = open_repainting(asked, (settings.width, settings.height), model.home)
     if asked.edit:
-        references = [open_input(model.home, id) for id in asked.references]
+        references = [open_input(model.home, id, asked.background) for id in asked.references]
         return _First(steps, steps, repainting, shown=[repainting.base, *references])
     steps, run = count_steps(asked, steps, DENSEST)
     if run == 0:
@@ -135,7 +135,15 @@ def _open_first(model: DiffusionModel, settings: TextToImageRequest) -> _First:
     _check_size(model, settings)  # before it is encoded
     latents, change = encode_picture(model, repainting.base), repainting.change(model.factor)
     gradual = asked.gradual and asked.mask_blur > 0
-    return _First(steps, run, repainting, Beginning(latents, steps - run, change, gradual))
+    beginning = Beginning(
+        latents,
+        steps - run,
+        change,
+        gradual,
+        noise_multiplier=asked.noise_multiplier,
+        extra_noise=asked.extra_noise,
+    )
+    return _First(steps, run, repainting, beginning)
 
 
 def _picture(
@@ -175,9 +183,9 @@ def _picture(
         except StopIteration as end:
             latents = end.value
     own = second.model_copy(update={"steps": steps})
-    painting = _one(model, own, seed, Beginning(latents, steps - run))
-    image, _ = yield from _count_on(painting, first.run, run)
-    return image
+    beginning = Beginning(latents, steps - run, extra_noise=hires.extra_noise)
+    image, _ = yield from _count_on(_one(model, own, seed, beginning), first.run, run)
+    return image if first.repainting is None else first.repainting.correct(image)
 
 
 def _count_on(
@@ -237,7 +245,7 @@ def _one(
     if settings.variation is not None:
         vary_noise(pipe, seed, settings.variation, (settings.width, settings.height))
     late = last = None
-    if beginning is not None and (beginning.start or beginning.change is not None):
+    if beginning is not None and beginning.changes_anything:
         asked = settings.from_picture  # of a second pass there is none
         content = "original" if asked is None else asked.masked_content
         late = LateScheduler(pipe, beginning, content)

@@ -366,12 +366,13 @@ def unet_batch(
                 yield first.evaluations, total, None
         except StopIteration as end:
             latents = end.value
-    if second is not None:
-        repainting = None
-        beginning, words = Beginning(latents, second.start), second_words(hires, words)
-        place = (first.evaluations, total)
-        latents = yield from second.run(second.noise(), beginning, place, steering, words)
-    return _pictures_of(model, settings, latents, repainting, len(seeds))
+    if second is None:
+        return _pictures_of(model, settings, latents, repainting, len(seeds))
+    beginning = Beginning(latents, second.start, extra_noise=hires.extra_noise)
+    place, words = (first.evaluations, total), second_words(hires, words)
+    latents = yield from second.run(second.noise(), beginning, place, steering, words)
+    images = _pictures_of(model, settings, latents, None, len(seeds))
+    return images if repainting is None else [repainting.correct(image) for image in images]
 
 
 class Pass:
@@ -551,7 +552,10 @@ def _beginning(
         change = change.to(model.device)
         if start or not inpaints(model.pipe.unet.config):  # those see the rest beside the noise
             below = latents_below(latents, change, noise, asked.masked_content, start)
-    return Beginning(latents, start, change, asked.gradual and asked.mask_blur > 0, below)
+    gradual = asked.gradual and asked.mask_blur > 0
+    return Beginning(
+        latents, start, change, gradual, below, asked.noise_multiplier, asked.extra_noise
+    )
 
 
 def to_images(pictures: torch.Tensor) -> list[Image.Image]:

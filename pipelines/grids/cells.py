@@ -43,6 +43,8 @@ NAMES = {
     "guidance": "CFG Scale",
     "seed": "Seed",
     "from_picture.strength": "Denoising",
+    "from_picture.noise_multiplier": "Initial noise multiplier",
+    "from_picture.extra_noise": "Extra noise",
     "variation.strength": "Var. strength",
     "variation.seed": "Var. seed",
     "eta": "Eta",

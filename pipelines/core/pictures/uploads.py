@@ -234,7 +234,7 @@ def plain_mask(picture: Image.Image) -> Image.Image:
     A mask with transparent parts masks where it is opaque, whatever its colours; any other masks
     where it is bright.
     """
-    alpha = _upright_alpha(picture)
+    alpha = upright_alpha(picture)
     if alpha is None or alpha.getextrema() == (255, 255):
         return plain(picture).convert("L").convert("RGB")
     return Image.merge("RGB", [alpha] * 3)
@@ -242,13 +242,14 @@ def plain_mask(picture: Image.Image) -> Image.Image:
 
 def transparent_parts(picture: Image.Image) -> Image.Image | None:
     """A mask of what is transparent in a picture, as :func:`plain_mask` gives it; None: nothing."""
-    alpha = _upright_alpha(picture)
+    alpha = upright_alpha(picture)
     if alpha is None or alpha.getextrema()[0] > 127:
         return None
     return Image.merge("RGB", [ImageChops.invert(alpha)] * 3)
 
 
-def _upright_alpha(picture: Image.Image) -> Image.Image | None:
+def upright_alpha(picture: Image.Image) -> Image.Image | None:
+    """How opaque a picture of :func:`open_upload` is, L and upright; None: it cannot be said."""
     if not picture.has_transparency_data:
         return None
     turn = _TURNS.get(exif_value(picture, Base.Orientation))

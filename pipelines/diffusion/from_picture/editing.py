@@ -59,7 +59,7 @@ def resolve_picture(asked: FromPicture | None, entry: ModelEntry) -> FromPicture
     if not entry.inpaints:
         changes["mask_weight"] = 1.0
     if edit:
-        changes |= {"strength": 1.0, "all_steps": None}
+        changes |= {"strength": 1.0, "all_steps": None, "noise_multiplier": 1.0, "extra_noise": 0.0}
         changes["gradual"] = FromPicture.model_fields["gradual"].default
         if asked.masked_content in ("noise", "nothing"):
             changes["masked_content"] = "original"  # it is shown no latents

@@ -89,9 +89,13 @@ class LateScheduler:
             change = arrange(self._pipe, patchify(self._pipe, change)).to(noise)
             below = latents_below(picture, change, noise, self._content, self._asked.start)
         self._beginning = replace(self._asked, latents=picture, change=change)
+        signal, share = self._shares(self._timesteps[0])
+        multiplier, extra = self._asked.noise_multiplier, self._asked.extra_noise
         if below is not None:
-            signal, share = self._shares(self._timesteps[0])
+            share = multiplier * (share + signal * extra)
             first.copy_(signal * below + share * noise)
+        elif multiplier != 1 or extra:
+            first.mul_(multiplier * (1 + signal * extra))
 
     def _step(
         self,

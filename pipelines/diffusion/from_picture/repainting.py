@@ -18,6 +18,7 @@ from PIL import Image
 from pipelines.core.errors import BadRequest
 from pipelines.core.pictures.fitting import Box, fit
 from pipelines.core.pictures.inputs import open_input
+from pipelines.diffusion.from_picture.colours import match_colours
 from pipelines.diffusion.from_picture.masks import (
     blur_mask,
     box_around,
@@ -45,6 +46,7 @@ class Repainting:
             stays; None: everything may change.
         corner: where the picture that was brought in lies in ``whole``: left, top.
         padded: what is painted is the box, and more to its right and below, that is cut off.
+        corrects: what is painted takes over the colours of ``base``.
     """
 
     whole: Image.Image
@@ -53,6 +55,7 @@ class Repainting:
     mask: np.ndarray | None
     corner: tuple[int, int] = (0, 0)
     padded: bool = False
+    corrects: bool = False
 
     @property
     def painted_box(self) -> Box:
@@ -91,8 +94,13 @@ class Repainting:
         preview.paste(red, mask=mask.point(lambda value: value // 2))
         return preview
 
+    def correct(self, painted: Image.Image) -> Image.Image:
+        """What was painted with the colours that were asked for, its own or the picture's."""
+        return match_colours(painted, self.base) if self.corrects else painted
+
     def finish(self, painted: Image.Image) -> Image.Image:
         """The whole picture with what was painted in its place."""
+        painted = self.correct(painted)
         if self.mask is None:
             return painted
         part = self.whole.crop(self.box)
@@ -160,12 +168,12 @@ def open_repainting(asked: FromPicture, size: tuple[int, int], home: Path) -> Re
         BadRequest: the mask is empty, or of other proportions than the picture.
         NotFound: picture or mask have been deleted.
     """
-    picture = open_input(home, asked.picture)
+    picture = open_input(home, asked.picture, asked.background)
     if asked.outpaint is not None:
         return _open_extended(asked, picture, size, home)
     if asked.mask is None:
         fitted = _fit(picture, size, asked.fit)
-        return Repainting(fitted, (0, 0, *size), fitted, None)
+        return Repainting(fitted, (0, 0, *size), fitted, None, corrects=asked.colour_correction)
     mask = read_mask(open_input(home, asked.mask), picture.size, asked.invert_mask)
     if asked.area == "whole":
         picture = _fit(picture, size, asked.fit)
@@ -185,7 +193,7 @@ def open_repainting(asked: FromPicture, size: tuple[int, int], home: Path) -> Re
     if fills(asked):
         base = fill_masked(picture, mask)
     base = base.crop(box).resize(size, Image.Resampling.LANCZOS)
-    return Repainting(picture, box, base, mask)
+    return Repainting(picture, box, base, mask, corrects=asked.colour_correction)
 
 
 def _open_extended(
@@ -201,17 +209,18 @@ def _open_extended(
         inside = np.s_[top : top + picture.height, left : left + picture.width]
         mask[inside] = np.maximum(mask[inside], own)
     mask = np.maximum(blur_mask(mask, asked.mask_blur), new)
-    base = whole
+    base, corner, corrects = whole, (left, top), asked.colour_correction
     if asked.mask is not None and fills(asked):
         base = fill_masked(whole, mask)
     if asked.area == "masked":
         box = box_around(mask, asked.padding, size)
         base = base.crop(box).resize(size, Image.Resampling.LANCZOS)
-        return Repainting(whole, box, base, mask, (left, top))
+        return Repainting(whole, box, base, mask, corner, corrects=corrects)
     right, bottom = size[0] - whole.width, size[1] - whole.height
     pixels = cv2.copyMakeBorder(np.asarray(base), 0, bottom, 0, right, cv2.BORDER_REPLICATE)
     box = (0, 0, *whole.size)
-    return Repainting(whole, box, Image.fromarray(pixels), mask, (left, top), padded=True)
+    base = Image.fromarray(pixels)
+    return Repainting(whole, box, base, mask, corner, padded=True, corrects=corrects)
 
 
 def fills(asked: FromPicture) -> bool:

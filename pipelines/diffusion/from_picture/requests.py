@@ -5,17 +5,20 @@ No torch here: the page reads these models before any weights or heavy libraries
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from pipelines.core.errors import BadRequest
 from pipelines.core.pictures.fitting import ResizeMode
-from pipelines.core.pictures.inputs import InputId
+from pipelines.core.pictures.inputs import WHITE, InputId
 
 MaskedContent = Literal["original", "fill", "noise", "nothing"]
 Area = Literal["whole", "masked"]
 MAX_REFERENCES = 8  # pictures that a model is shown with an instruction
 MOST_ADDED = 2048  # pixels, or percent, a side
+_COLOUR = re.compile(r"#[0-9a-f]{6}")
 
 
 class Outpaint(BaseModel):
@@ -51,6 +54,18 @@ def _or_nothing(outpaint: Outpaint | None) -> Outpaint | None:
     if outpaint is None:
         return None
     return outpaint if outpaint.pixels((100, 100)) != (0, 0, 0, 0) else None
+
+
+def _as_colour(text: str) -> str:
+    """A colour in small letters."""
+    colour = text.strip().lower()
+    if not _COLOUR.fullmatch(colour):
+        raise BadRequest(
+            "The background cannot be {value}: write it as #rrggbb, such as {example} for white.",
+            value=text[:40],
+            example=WHITE,
+        )
+    return colour
 
 
 class FromPicture(BaseModel):
@@ -170,7 +185,43 @@ class FromPicture(BaseModel):
             description="Pixels around the mask that are painted along when only that part is.",
         ),
     ] = 32
-
+    noise_multiplier: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1.5,
+            allow_inf_nan=False,
+            title="Noise multiplier",
+            description="How strong the first noise over the picture is. Below 1 the result has "
+            "less detail and is smoother, above 1 more.",
+        ),
+    ] = 1.0
+    extra_noise: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            allow_inf_nan=False,
+            title="Extra noise",
+            description="Noise that is added to the first one, of which the model makes more "
+            "detail (0 is none).",
+        ),
+    ] = 0.0
+    colour_correction: Annotated[
+        bool,
+        Field(
+            title="Colour correction",
+            description="The result takes over the picture's colours and keeps its own brightness.",
+        ),
+    ] = False
+    background: Annotated[
+        str,
+        AfterValidator(_as_colour),
+        Field(
+            title="Background",
+            description="The colour that lies behind transparent parts of the picture, as #rrggbb.",
+        ),
+    ] = WHITE
     outpaint: Annotated[
         Outpaint | None,
         AfterValidator(_or_nothing),

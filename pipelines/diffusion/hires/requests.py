@@ -79,6 +79,17 @@ class Hires(BaseModel):
             description="How much the larger picture changes: little keeps it, 1 paints anew.",
         ),
     ] = 0.7
+    extra_noise: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            allow_inf_nan=False,
+            title="Second extra noise",
+            description="Noise that is added to the larger picture's, of which the model makes "
+            "more detail (0 is none).",
+        ),
+    ] = 0.0
     sampler: Annotated[
         str | None,
         Field(

@@ -1,8 +1,8 @@
 """How a picture was changed, as A1111 writes it into files, and read back from there.
 
 A file does not hold the picture that was begun from, nor the mask: only how they were used.
-"Outpaint", "Gradual edges", "Resize mode", "All steps", "Edit by words" and "Further pictures" are
-our own.
+"Outpaint", "Gradual edges", "Resize mode", "All steps", "Edit by words", "Further pictures" and
+"Background color" are our own; "Color correction" is SD.Next's.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipelines.core.errors import UserError, validate
+from pipelines.core.pictures.inputs import WHITE
 from pipelines.diffusion.from_picture.requests import FromPicture, Outpaint
 from studio.core.gallery.infotext_parts import OWN_STRENGTH
 from studio.core.gallery.infotext_units import is_unit_name
 
 _STRENGTH, _EDIT = "Denoising strength", "Edit by words"
 _WEIGHT = "Conditional mask weight"
+_MULTIPLIER, _EXTRA = "Noise multiplier", "Extra noise"
+_CORRECTION, _BACKGROUND = "Color correction", "Background color"
 _CONTENTS = {"fill": "fill", "noise": "latent noise", "nothing": "latent nothing"}
 _AREAS = {"masked": "Only masked"}
 _MODES = {True: "Inpaint not masked"}
@@ -26,15 +29,18 @@ _SIDE = re.compile(r"(left|top|right|bottom) (\d{1,4})( ?%)?")
 NAMES = {
     *(_STRENGTH, _EDIT, "Further pictures", "Mask blur", "Mask mode", "Inpaint area"),
     *("Masked area padding", "Masked content", "Outpaint", "Gradual edges", "Resize mode"),
-    *("All steps", _WEIGHT),
+    *("All steps", _WEIGHT, _MULTIPLIER, _EXTRA, _CORRECTION, _BACKGROUND),
 }
 # What of them is read as a field, and what as one of a few words.
 _FIELDS = {_STRENGTH: "strength", "Mask blur": "mask_blur", "Masked area padding": "padding",
-           _WEIGHT: "mask_weight", "Resize mode": "fit", "Outpaint": "outpaint"}  # fmt: skip
+           _WEIGHT: "mask_weight", "Resize mode": "fit", "Outpaint": "outpaint",
+           _MULTIPLIER: "noise_multiplier", _EXTRA: "extra_noise",
+           _BACKGROUND: "background"}  # fmt: skip
 _WORDS = {
     "Masked content": {"original", *_CONTENTS.values()},
     "Inpaint area": {"Whole picture", *_AREAS.values()},
     "Mask mode": {"Inpaint masked", *_MODES.values()},
+    _CORRECTION: {"True", "False"},
 }
 _ANY_INPUT = "0" * 32  # in the place of a picture's id, where only the other fields are checked
 
@@ -53,6 +59,14 @@ def change_lines(asked: Mapping[str, Any] | None) -> dict[str, Any]:
         facts["All steps"] = asked["all_steps"]
     if asked.get("fit", "crop") != "crop":
         facts["Resize mode"] = asked["fit"]
+    if asked.get("noise_multiplier", 1.0) != 1:
+        facts[_MULTIPLIER] = asked["noise_multiplier"]
+    if asked.get("extra_noise"):
+        facts[_EXTRA] = asked["extra_noise"]
+    if asked.get("colour_correction"):
+        facts[_CORRECTION] = True
+    if asked.get("background", WHITE) != WHITE:
+        facts[_BACKGROUND] = asked["background"]
     outpaint = asked.get("outpaint")
     if outpaint is not None:
         facts["Outpaint"] = _outpaint_line(outpaint)
@@ -102,6 +116,10 @@ def change_of(parameters: Mapping[str, Any]) -> dict[str, Any] | None:
         "fit": words.get("Resize mode"),
         "all_steps": {"True": True, "False": False}.get(words.get("All steps", "")),
         "outpaint": _outpaint(words.get("Outpaint", "")),
+        "noise_multiplier": words.get(_MULTIPLIER),
+        "extra_noise": words.get(_EXTRA),
+        "colour_correction": words.get(_CORRECTION) == "True",
+        "background": words.get(_BACKGROUND),
     }
     given = {name: _check(name, value) for name, value in fields.items()}
     return {name: value for name, value in given.items() if value is not None}

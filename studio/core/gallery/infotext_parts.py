@@ -1,7 +1,8 @@
 """Optional parts of a request in A1111's words, written and read: a second seed, a hires pass.
 
-``Size`` is that of the first pass, as in A1111. ``Hires strength`` is ours, of pictures whose first
-pass began from a picture as well: A1111 has one ``Denoising strength``.
+``Size`` is that of the first pass, as in A1111. ``Hires strength`` and ``Hires extra noise`` are
+ours, of pictures whose first pass began from a picture as well: A1111 has one ``Denoising
+strength`` and one ``Extra noise``.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ _HIRES = {
     "negative_prompt": "Hires negative prompt",
 }
 OWN_STRENGTH = "Hires strength"
+EXTRA_NOISE, OWN_EXTRA_NOISE = "Extra noise", "Hires extra noise"
 _SCALE, _RESIZE = "Hires upscale", "Hires resize"
-HIRES = (_SCALE, _RESIZE, OWN_STRENGTH, *_HIRES.values())
+HIRES = (_SCALE, _RESIZE, OWN_STRENGTH, OWN_EXTRA_NOISE, *_HIRES.values())
 _TIMES = str.maketrans("×X*", "xxx")
 
 
@@ -44,6 +46,8 @@ def part_lines(fields: Mapping[str, Any]) -> dict[str, Any]:
         else:
             facts[_SCALE] = hires["scale"]
         facts |= {name: hires[field] for field, name in _HIRES.items() if hires[field]}
+        if hires.get("extra_noise"):
+            facts[OWN_EXTRA_NOISE if begun else EXTRA_NOISE] = hires["extra_noise"]
         if hires["guidance"] is not None:
             facts["Hires CFG Scale"] = hires["guidance"]
     return facts
@@ -96,9 +100,11 @@ def _hires(parameters: Mapping[str, Any]) -> dict[str, Any]:
         found["width"], found["height"] = (side or None for side in size)
     elif (scale := _number(parameters, _SCALE)) is not None:
         found["scale"] = scale
-    own = OWN_STRENGTH if OWN_STRENGTH in parameters else DENOISING
-    if (strength := _number(parameters, own)) is not None:
+    begun = OWN_STRENGTH in parameters
+    if (strength := _number(parameters, OWN_STRENGTH if begun else DENOISING)) is not None:
         found["strength"] = strength
+    if noise := _number(parameters, OWN_EXTRA_NOISE if begun else EXTRA_NOISE):
+        found["extra_noise"] = noise
     for field in ("steps", "guidance"):
         # A1111 writes 0 for as many as in the first pass.
         if number := _number(parameters, _HIRES[field], whole if field == "steps" else float):

@@ -1,7 +1,8 @@
 """Pictures that people bring in or draw: everybody's own, asked for by id and never by path.
 
-What lies in ``inputs/`` was decoded and encoded again, so there is nothing in it but pixels. A row
-says whose it is; a picture of another's is not found, as if it were not there.
+What lies in ``inputs/`` was decoded and encoded again, so there is nothing in it but pixels and how
+opaque they were. A row says whose it is; a picture of another's is not found, as if it were not
+there.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pipelines.core.pictures.uploads import (
     plain,
     plain_mask,
     transparent_parts,
+    upright_alpha,
 )
 from pipelines.diffusion.control.conditions import forget_maps
 from studio.core.home import room_for, sweep
@@ -103,8 +105,8 @@ class Inputs(Keeper):
     ) -> Input:
         """Keeps an uploaded file's pixels, scaled down to 2048 pixels where a side is longer.
 
-        What is transparent becomes white, and a mask of it is kept besides. Of a file that moves
-        the first frame is kept.
+        What is transparent becomes white, and a mask of it is kept besides; how opaque it was is
+        kept with it, for other backgrounds. Of a file that moves the first frame is kept.
 
         Args:
             owner: whose it is from now on.
@@ -124,7 +126,10 @@ class Inputs(Keeper):
         size, alpha = opened.size, None
         if not is_mask and (holes := transparent_parts(opened)) is not None:
             alpha = self._keep(owner, holes).id
-        kept = self._keep(owner, plain_mask(opened) if is_mask else plain(opened))
+        if is_mask:
+            kept = self._keep(owner, plain_mask(opened))
+        else:
+            kept = self._keep(owner, plain(opened), upright_alpha(opened))
         if instead_of is not None and instead_of != kept.id:
             self._delete(f"owner = ? AND id = ? AND {_UNUSED}", (owner, instead_of))
         return replace(kept, notes=tuple(_notes_on(opened, size, kept)), alpha=alpha)
@@ -141,11 +146,16 @@ class Inputs(Keeper):
         self._quota.check_room(owner)
         return self._keep(owner, self._gallery.open(owner, picture_id))
 
-    def _keep(self, owner: str, picture: Image.Image) -> Input:
-        picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
+    def _keep(self, owner: str, picture: Image.Image, alpha: Image.Image | None = None) -> Input:
+        if alpha is not None and alpha.getextrema()[0] == 255:
+            alpha = None
+        for each in (picture, alpha):
+            if each is not None:  # each by itself: together their edges would be mixed anew
+                each.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
         with self._lock:
-            with room_for(3 * picture.width * picture.height, self._home):
-                id = keep_input(self._home, owner, picture)
+            channels = 3 if alpha is None else 4
+            with room_for(channels * picture.width * picture.height, self._home):
+                id = keep_input(self._home, owner, picture, alpha)
             size = input_path(self._home, id).stat().st_size
             self._store.write(
                 "INSERT INTO inputs (id, owner, width, height, bytes, created) "

@@ -20,6 +20,7 @@ from studio.core.gallery.infotext_details import NAMES as DETAIL_NAMES
 from studio.core.gallery.infotext_details import detail_of, unread_details
 from studio.core.gallery.infotext_parts import (
     DENOISING,
+    EXTRA_NOISE,
     HIRES,
     VARIATION,
     parts_of,
@@ -123,7 +124,7 @@ def unused_settings(
         if change_of(parameters) is not None:
             known |= CHANGE_NAMES
         if "hires" in fields:
-            known.add(DENOISING)
+            known |= {DENOISING, EXTRA_NOISE}
         left |= {
             name
             for name in parameters

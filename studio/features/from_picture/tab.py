@@ -19,6 +19,7 @@ from studio.core.gallery.infotext_change import change_of, is_steered
 from studio.features.from_picture.editing import EditingForm
 from studio.features.from_picture.fixing import FIX, fix_of
 from studio.features.from_picture.mask_form import MaskForm
+from studio.features.from_picture.noise_form import NoiseForm
 from studio.features.from_picture.several import several_of, several_on, several_pictures
 from studio.features.from_picture.strength_curves import strength_curves
 from studio.page import views
@@ -66,6 +67,7 @@ class FromPictureTab(Tab):
         self._live = LiveView(self.studio, KIND, "change-")
         self.editing = EditingForm(self.studio, self.form)
         self.mask = MaskForm(self.studio, "change-")
+        self.noise = NoiseForm("change-")
         with gr.Row(elem_classes="workspace"):
             with gr.Column(scale=4, min_width=320, elem_classes="controls"):
                 with gr.Column(elem_classes="first"):
@@ -113,6 +115,7 @@ class FromPictureTab(Tab):
                         ],
                         value="",
                     )
+                    self.noise.draw()
                     self.form.draw_rest()
             with gr.Column(scale=6, min_width=320, elem_classes="results"):
                 self._live.draw_picture([self.canvas.elem_id])
@@ -122,7 +125,7 @@ class FromPictureTab(Tab):
                 self.details = Details(self.studio, "changed")
         self._laid = [self.canvas, self.mask.layer, self.several]
         own = [self._strength, self._fit, self._all_steps, self._own_sizes]
-        self._fields = [*own, *self.mask.inputs]
+        self._fields = [*own, *self.noise.inputs, *self.mask.inputs]
         self._picture = [*self._laid, *self.editing.inputs, *self._fields]
         self._filled = [*self._laid, *self.editing.outputs, *self._fields, self._curves]
         self.outputs = [*self.form.outputs, *self._filled]
@@ -191,7 +194,8 @@ class FromPictureTab(Tab):
         """
         at = len(self.form.inputs)
         laid, rest = values[at : at + len(self._laid)], values[at + len(self._laid) :]
-        how, further, strength, fit, every, own_sizes, *mask = rest
+        how, further, strength, fit, every, own_sizes, *rest = rest
+        noise, mask = rest[: len(self.noise.inputs)], rest[len(self.noise.inputs) :]
         value, layer, several = laid
         pictures = [picture_on(value), *several_on(several)]
         picture, *pictures = [id for id in pictures if id] or [""]
@@ -202,6 +206,7 @@ class FromPictureTab(Tab):
             "strength": strength,
             "fit": fit,
             "all_steps": {"yes": True, "no": False}.get(str(every)),
+            **self.noise.data(noise),
             **self.mask.data(mask, layer),
         }
         fields = self.form.data(values[:at])
@@ -243,6 +248,7 @@ class FromPictureTab(Tab):
             fields["fit"],
             every,
             request.get("own_sizes", True),
+            *self.noise.fill(asked),
             *self.mask.fill(asked),
             strength_curves(entry, visitor),
         ]

@@ -158,6 +158,7 @@ class HiresFields(PartFields):
             with gr.Row():
                 self.draw_field("upscaler", kind=gr.Dropdown, choices=self.upscalers())
                 self.draw_field("steps", kind=gr.Number)
+                self.draw_field("extra_noise", step=0.01)
             with gr.Row():
                 self.draw_field("width", kind=gr.Number)
                 self.draw_field("height", kind=gr.Number)

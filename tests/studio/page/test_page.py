@@ -385,7 +385,8 @@ def test_parts_that_are_off_are_no_part_of_the_request_and_a_prompt_puts_them_of
     values |= {"hires-on": True, "hires-upscaler": "Nearest", "hires-steps": None,
                "variation-strength": 0.2, "variation-width": None}  # fmt: skip
     data = form.data(list(values.values()))
-    assert data["hires"] == {"scale": 2.0, "strength": 0.7, "upscaler": "Nearest"}
+    expected = {"scale": 2.0, "strength": 0.7, "upscaler": "Nearest", "extra_noise": 0.0}
+    assert data["hires"] == expected
     assert data["variation"] == {"seed": -1, "strength": 0.2}
     updates = filled(form, {"prompt": "a cat"})
     assert updates["hires-on"]["value"] is False

@@ -23,6 +23,8 @@ ASKED = [
     {"mask": MASK, "masked_content": "fill", "all_steps": False, "mask_weight": 0.5},
     {"outpaint": {"left": 64, "right": 64}, "strength": 0.9, "mask_blur": 12},
     {"edit": True},
+    {"noise_multiplier": 0.95, "extra_noise": 0.1, "colour_correction": True},
+    {"noise_multiplier": 0.0, "background": "#12ab00"},
     {"mask": MASK, "mask_weight": 0.25},
     {"outpaint": {"top": 25, "bottom": 30, "unit": "percent"}, "masked_content": "nothing"},
 ]
@@ -82,6 +84,12 @@ def test_the_size_is_the_one_that_was_painted_at(change, size):
         ),
         ({"Outpaint": "left 9999, up 3"}, {"outpaint": None}, {"Outpaint"}),
         ({"Resize mode": "Just resize"}, {"fit": "crop"}, {"Resize mode"}),
+        (
+            {"Noise multiplier": "1.6", "Extra noise": "0.25", "Color correction": "True"},
+            {"noise_multiplier": 1.0, "extra_noise": 0.25, "colour_correction": True},
+            {"Noise multiplier"},
+        ),
+        ({"Background color": "white"}, {"background": "#ffffff"}, {"Background color"}),
         ({"Mask mode": "Inpaint masked", "Inpaint area": "Whole picture"}, {}, set()),
     ],
 )

@@ -13,7 +13,7 @@ from PIL import Image
 
 from pipelines.core.errors import BadRequest, Busy, NotFound, Unavailable
 from pipelines.core.pictures.colour_profiles import DISPLAY_P3, matrix_profile
-from pipelines.core.pictures.inputs import FOLDER, input_path
+from pipelines.core.pictures.inputs import FOLDER, input_path, open_input
 from studio.core.gallery.gallery import Gallery
 from studio.core.gallery.inputs import KEPT_SECONDS, MAX_SIDE, Inputs
 from studio.core.home import WRITING_SECONDS, DiskFull, prepare_home
@@ -287,3 +287,19 @@ def test_a_damaged_picture_of_the_gallery_is_said_so(desk):
         with pytest.raises(Unavailable, match=f"picture {row.id} is damaged"):
             use(ANN, row.id)
     desk.gallery.delete(ANN, row.id)
+
+
+def test_what_was_transparent_can_be_put_on_another_colour_after_it_was_made_smaller(desk):
+    wide = Image.new("RGBA", (2 * MAX_SIDE, 4), (200, 0, 0, 255))
+    wide.paste((0, 0, 0, 0), (0, 0, MAX_SIDE, 4))
+    data = io.BytesIO()
+    wide.save(data, format="PNG")
+    kept = desk.inputs.bring(ANN, data.getvalue())
+    on_white, on_blue = (open_input(desk.home, kept.id, at) for at in ("#ffffff", "#0000ff"))
+    assert on_white.size == on_blue.size == (MAX_SIDE, 2)
+    ends = [(each.getpixel((0, 0)), each.getpixel((MAX_SIDE - 1, 0))) for each in
+            (on_white, on_blue)]  # fmt: skip
+    assert ends == [((255, 255, 255), (200, 0, 0)), ((0, 0, 255), (200, 0, 0))]
+    again = desk.inputs.bring(ANN, data.getvalue())
+    assert again.id == kept.id
+    assert desk.inputs.open(ANN, kept.id).tobytes() == on_white.tobytes()

@@ -158,6 +158,19 @@ def test_a_hires_pass_is_written_with_a1111s_keys_and_read_back():
     assert read == {"width": None, "height": 96, "strength": 0.7, "upscaler": "Lanczos"}
 
 
+def test_a_second_pass_s_extra_noise_is_a1111s_unless_the_first_has_its_own():
+    hires = {"scale": 2, "extra_noise": 0.2}
+    request = TextToImageRequest(prompt="", hires=hires)
+    facts = parameters_of(request.model_dump(), (128, 128))
+    assert facts["Extra noise"] == 0.2
+    assert fields_of(parse_parameters(format_parameters(facts)))["hires"]["extra_noise"] == 0.2
+    begun = {"picture": "0" * 32, "extra_noise": 0.1}
+    changed = TextToImageRequest(prompt="", hires=hires, from_picture=begun)
+    facts = parameters_of(changed.model_dump(), (8, 8))
+    assert (facts["Extra noise"], facts["Hires extra noise"]) == (0.1, 0.2)
+    assert fields_of(parse_parameters(format_parameters(facts)))["hires"]["extra_noise"] == 0.2
+
+
 def test_of_a_changed_picture_both_strengths_are_written():
     begun = {"picture": "0" * 32, "strength": 0}
     request = TextToImageRequest(prompt="", from_picture=begun, hires={"strength": 0.3})

@@ -147,3 +147,21 @@ def test_beside_masks_and_added_sides_it_is_said_what_the_prompt_describes(tab):
         hint = control.children[0]
         assert "whole scene" in str(hint.value)
         assert "starter" in str(hint.value)
+
+
+def test_noise_and_colours_are_sent_and_come_back_from_a_file(tab):
+    changes = {"noise-multiplier": 0.9, "colour-correction": True,
+               "background": "rgba(18, 171.4, 0, 1)"}  # fmt: skip
+    asked = tab.data(values(tab, canvas=PICTURE, **changes))["from_picture"]
+    change = FromPicture(**asked)
+    assert (change.noise_multiplier, change.extra_noise) == (0.9, 0)
+    assert (change.colour_correction, change.background) == (True, "#12ab00")
+    text = (
+        "a red mug\nSteps: 20, Sampler: Euler, Seed: 4, Size: 128x128, Denoising strength: 0.6, "
+        "Noise multiplier: 1.1, Extra noise: 0.2, Color correction: True"
+    )
+    parameters = parse_parameters(text)
+    taken = tab._take_settings(Settings(fields_of(parameters), parameters, None), VISITOR, [])
+    at = [tab.outputs.index(each) for each in tab.noise.inputs]
+    shown = [taken[each]["value"] for each in at]
+    assert shown == [1.1, 0.2, True, "#ffffff"]
