@@ -1,6 +1,6 @@
 """Colours that a result takes over from the picture that it began from.
 
-The definition is A1111's (``apply_color_correction`` in its ``modules/processing.py``): the
+The definition is that of A1111 (colour correction, in its ``modules/processing.py``): the
 histograms of both pictures' channels are matched in Lab, and the result keeps its own luminosity.
 """
 
