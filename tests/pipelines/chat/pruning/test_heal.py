@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
+import multiprocessing
 import random
 import secrets
 import signal
 import time
+from functools import partial
+from multiprocessing.process import BaseProcess
 
 import pytest
 import torch
@@ -107,7 +109,23 @@ def test_every_window_comes_once_before_any_comes_again(healer):
     assert {tuple(row.tolist()) for row in seen} == {tuple(row.tolist()) for row in made.windows}
 
 
+def _heal_until(folder: PruneFolder, settings: Healing, last: int) -> None:
+    """Heals slowly, and not beyond step ``last``: it is killed there, however late that comes."""
+    healer = Healer(folder, settings, Accelerator(cpu=True))
+    healer.prepare()
+    for step in healer.steps():
+        time.sleep(0.02 if step <= last else PATIENCE)
+
+
+def _has_come_to(step: int, folder: PruneFolder, child: BaseProcess) -> bool:
+    steps = sum(line["event"] == "step" for line in folder.progress()[0])
+    return steps >= step or not child.is_alive()
+
+
 def test_kill_9_at_random_steps_three_times_changes_nothing(healer):
+    # A fork of this very process has the locks that its other threads hold, and may wait for ever.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pipelines.chat.pruning.healing.process"])
     settings = dataclasses.replace(QUICK, steps=24, save_seconds=0.05)
     whole = healer(settings)
     whole.run()
@@ -116,20 +134,12 @@ def test_kill_9_at_random_steps_three_times_changes_nothing(healer):
     killed = 0
     for _ in range(3):
         wanted = len(events_of(second, "step")) + rng.randint(2, 6)
-        child = os.fork()
-        if child == 0:
-            try:
-                mine = healer(settings, second.folder)
-                mine.prepare()
-                for step in mine.steps():
-                    # It must not have ended before it is killed, however late that comes.
-                    time.sleep(0.02 if step <= wanted else PATIENCE)
-            finally:
-                os._exit(0)
-        wait_until(lambda wanted=wanted: len(events_of(second, "step")) >= wanted)
-        os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
-        killed += os.WIFSIGNALED(status)
+        child = context.Process(target=_heal_until, args=(second.folder, settings, wanted))
+        child.start()
+        wait_until(partial(_has_come_to, wanted, second.folder, child))
+        child.kill()
+        child.join()
+        killed += child.exitcode == -signal.SIGKILL
     assert killed == 3
     last = healer(settings, second.folder)
     last.run()
