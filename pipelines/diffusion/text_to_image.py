@@ -38,6 +38,7 @@ from pipelines.diffusion.from_picture.repainting import (
     PreviewFrame,
     Repainting,
     count_steps,
+    describe_picture,
     open_repainting,
 )
 from pipelines.diffusion.from_picture.requests import FromPicture
@@ -201,10 +202,11 @@ def paint_request(
             template cannot be resolved.
     """
     wording = Wording(settings, Wildcards(model.home))
+    about = describe_picture(settings.from_picture, model.home)
     if not wording.is_dynamic:
         with apply(model, uses_of(settings), model.home) as loras:
             yield from prepare()
-            yield from paint(model, settings, stop, backend, loras.facts)
+            yield from paint(model, settings, stop, backend, loras.facts | about)
         return loras
     backend = backend or backend_of(model)
     batches = _worded_batches(settings, wording)
@@ -212,7 +214,7 @@ def paint_request(
         with apply(model, pictures[0].loras, model.home) as loras:
             yield from prepare()
             batch = _by_length(backend, model, pictures)
-            facts = wording.facts | loras.facts
+            facts = wording.facts | loras.facts | about
             yield from _with_previews(batch, model, pictures, (index, len(batches)), stop, facts)
     return loras
 

@@ -1,4 +1,4 @@
-"""Which upscalers there are: two that compute, the starter's, and ``<home>/upscalers/``.
+"""Which upscalers there are: some that compute, the starter's, and ``<home>/upscalers/``.
 
 No torch here, but where a file's architecture is asked for: the page lists them before any heavy
 library is loaded.
@@ -25,8 +25,8 @@ FOLDER = "upscalers"
 CACHE_PREFIX = "upscaler:"
 """In the model cache, upscalers have this before their name."""
 
-LANCZOS, NEAREST = "Lanczos", "Nearest"
-COMPUTED = (LANCZOS, NEAREST)
+LANCZOS, NEAREST, NONE = "Lanczos", "Nearest", "None"
+COMPUTED = (LANCZOS, NEAREST, NONE)  # None is A1111's name of plain resizing, which is Lanczos' too
 _GROUPS = ("state_dict.", "params_ema.", "params.", "model_ema.", "net_g.", "_orig_mod.")
 TensorT = TypeVar("TensorT")
 SHIPPED = ASSETS / "starter" / FOLDER

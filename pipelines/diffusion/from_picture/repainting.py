@@ -6,6 +6,7 @@ are put back after decoding, whatever the autoencoder made of them.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -254,6 +255,20 @@ def count_steps(asked: FromPicture | Hires, steps: int, limit: int) -> tuple[int
     # 50 · 0.58 is a hair below 29.
     run = max(1, int(total * asked.strength + 1e-6))
     return total, min(run, steps)
+
+
+def describe_picture(asked: FromPicture | None, home: Path | None) -> dict[str, str]:
+    """What files say of the picture that was begun from, as A1111 and SD.Next call it.
+
+    The hash is that of its pixels, MD5 as theirs: it tells a picture that one has, and brings none.
+    """
+    if asked is None or home is None:
+        return {}
+    picture = open_input(home, asked.picture)
+    return {
+        "Init image size": f"{picture.width}x{picture.height}",
+        "Init image hash": hashlib.md5(picture.tobytes(), usedforsecurity=False).hexdigest(),
+    }
 
 
 def _fit(picture: Image.Image, size: tuple[int, int], mode: str) -> Image.Image:

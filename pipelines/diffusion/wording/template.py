@@ -31,6 +31,8 @@ from pipelines.diffusion.wording.grammar import (
 from pipelines.diffusion.wording.wildcards import Wildcards, matching
 
 TEMPLATE, NEGATIVE_TEMPLATE = "Template", "Negative Template"
+HIRES_TEMPLATES = {"prompt": "Hires Template", "negative_prompt": "Hires Negative Template"}
+"""Field of a second pass → what its template is called, which is our own."""
 IN_TURN = "All combinations"
 MAX_PARTS = 100_000  # chosen for one prompt
 MAX_CHAIN = 10  # of lists and variables that name one another
@@ -390,6 +392,11 @@ class Wording:
             facts[TEMPLATE] = with_tags(self._prompt.text, self._loras)
         if self._negative.is_dynamic:
             facts[NEGATIVE_TEMPLATE] = self._negative.text
+        facts |= {
+            HIRES_TEMPLATES[field]: each.text
+            for field, each in self._second.items()
+            if each.is_dynamic
+        }
         return facts if self._all is None else {**facts, IN_TURN: "True"}
 
     @property

@@ -11,7 +11,13 @@ from pipelines.diffusion.hires.requests import LATENT_MODES
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.samplers import Samplers
 from pipelines.diffusion.styles import styles
-from pipelines.diffusion.wording.template import IN_TURN, NEGATIVE_TEMPLATE, TEMPLATE, Template
+from pipelines.diffusion.wording.template import (
+    HIRES_TEMPLATES,
+    IN_TURN,
+    NEGATIVE_TEMPLATE,
+    TEMPLATE,
+    Template,
+)
 from pipelines.diffusion.wording.wildcards import Wildcards
 from pipelines.upscaling.catalog import Upscalers
 from studio.core.gallery.infotext_change import NAMES as CHANGE_NAMES
@@ -47,7 +53,9 @@ _TEMPLATES = {TEMPLATE: "prompt", NEGATIVE_TEMPLATE: "negative_prompt"}
 # What a file tells of itself rather than of how to paint, and the lines that units are read from,
 # which have a look of their own.
 _FACTS = {"Version", "Script", "User", "Time", "Software"}
-_FACTS |= {"Postprocess upscale by", "Postprocess upscaler", "ADetailer version"}
+_FACTS |= {f"Postprocess {name}" for name in ("upscale by", "upscale to", "crop to", "upscaler",
+           "upscaler 2", "upscaler 2 visibility")}  # fmt: skip
+_FACTS |= {"Init image size", "ADetailer version"}
 _FACTS |= {f"{axis} {part}" for axis in "XYZ" for part in ("Type", "Values")}
 
 
@@ -82,6 +90,8 @@ def fields_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
     if (size := size_in(parameters.get("Size"))) is not None:
         fields["width"], fields["height"] = size
     fields |= parts_of(parameters)
+    if "hires" in fields:
+        fields["hires"] |= _hires_templates(parameters)
     if (details := detail_of(parameters)) is not None:
         fields["detail_fix"] = details
     _split_sampler(fields)
@@ -119,7 +129,7 @@ def unused_settings(
     left |= set() if "variation" in fields else set(VARIATION)
     left |= _unused_hires(fields.get("hires"), samplers, control)
     if not _is_ours(parameters):  # whose other facts are known
-        known = {*_WORDS, *_NUMBERS, *VARIATION, *HIRES, *_TEMPLATES}
+        known = {*_WORDS, *_NUMBERS, *VARIATION, *HIRES, *_TEMPLATES, *HIRES_TEMPLATES.values()}
         known |= {"Size", "prompt", "negative_prompt"} | DETAIL_NAMES
         if change_of(parameters) is not None:
             known |= CHANGE_NAMES
@@ -146,6 +156,12 @@ def _template(parameters: Mapping[str, Any]) -> dict[str, Any]:
     if fields and str(parameters.get(IN_TURN)) == "True":
         fields["combinations"] = True
     return fields
+
+
+def _hires_templates(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """The prompts of a second pass as they were typed."""
+    texts = {field: str(parameters.get(name, "")) for field, name in HIRES_TEMPLATES.items()}
+    return {field: text for field, text in texts.items() if text and _is_ours(parameters)}
 
 
 def _can_be_chosen_from(template: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Iterator
 
@@ -70,6 +71,17 @@ def test_strength_0_is_the_picture_and_runs_nothing(cache, home, photo):
     made = [np.asarray(each.image, int) for each in events if isinstance(each, Picture)]
     assert [np.array_equal(each, original(home, photo)) for each in made] == [True, True]
     assert not [each for each in events if isinstance(each, Progress) and each.step]
+
+
+def test_a_file_says_which_picture_was_begun_from_by_size_and_a_hash_of_its_pixels(
+    cache, home, photo
+):
+    events = events_of(cache, {"picture": photo, "strength": 0})
+    (facts,) = (each.parameters for each in events if isinstance(each, Picture))
+    assert facts["Init image size"] == "120x60"
+    pixels = open_input(home, photo).tobytes()
+    assert facts["Init image hash"] == hashlib.md5(pixels).hexdigest()
+    assert photo not in map(str, facts.values()), "an id says who has the picture"
 
 
 def test_strength_1_is_text_to_image_of_the_same_seed(cache, photo):

@@ -132,6 +132,9 @@ def test_a_network_goes_round_until_the_size_is_there_and_lanczos_makes_it_exact
     net = network(upscalers, "compact")
     larger = result(upscale.enlarge(picture((20, 16)), (70, 50), net, "compact"))
     assert larger.size == (70, 50)
+    plain = [result(upscale.enlarge(picture((20, 16)), (70, 50), None, name))
+             for name in ("None", "Lanczos")]  # fmt: skip
+    assert np.array_equal(*map(pixels, plain)), "A1111's None resizes by Lanczos"
     same = picture((20, 16))
     assert result(upscale.enlarge(same, (20, 16), net, "compact")) == same
     nearest = pixels(result(upscale.enlarge(same, (40, 32), None, "Nearest")))
@@ -142,7 +145,7 @@ def test_a_network_goes_round_until_the_size_is_there_and_lanczos_makes_it_exact
 
 def test_what_can_be_used_is_listed_and_why_the_rest_cannot(upscalers):
     assert [each.name for each in upscalers.list()] == [
-        "compact", "folding", "swin", "Lanczos", "Nearest",
+        "compact", "folding", "swin", "Lanczos", "Nearest", "None",
     ]  # fmt: skip
     said = {str(reason).partition(" ")[0]: str(reason) for reason in upscalers.list_refusals()}
     assert said.keys() == {"cut.safetensors", "lora.safetensors", "old.pth"}
@@ -168,7 +171,7 @@ def test_a_header_without_shapes_hides_no_other_upscaler(home, tmp_path, shape):
     keep(folder, "good", Compact(num_feat=4, num_conv=1, upscale=2))
     write_header(folder, "odd", {"body.0.weight": {"dtype": "F32", "data_offsets": [0, 0]} | shape})
     listed = Upscalers(tmp_path, tmp_path / "none")
-    assert [entry.name for entry in listed.list()] == ["good", "Lanczos", "Nearest"]
+    assert [entry.name for entry in listed.list()] == ["good", "Lanczos", "Nearest", "None"]
     (reason,) = map(str, listed.list_refusals())
     assert reason.startswith("odd.safetensors is ")
 
@@ -276,5 +279,6 @@ def test_no_file_hides_another_upscaler_of_its_name(home, tmp_path):
         "x.safetensors (local)": own / "x.safetensors",
         "Lanczos": None,
         "Nearest": None,
+        "None": None,
     }
     assert Upscalers(tmp_path, shipped).get("Lanczos").path is None

@@ -163,6 +163,7 @@ def test_a_second_pass_has_the_same_words_and_choices_of_its_own_by_the_seed(cac
     larger = {"scale": 2, "upscaler": "Latent", "strength": 0.6, "negative_prompt": "{x|y|z}"}
     picture = paint(cache, "{a|b|c}", hires=larger, width=64, height=64)
     assert picture.request.hires.negative_prompt in "xyz"
+    assert picture.parameters["Hires Negative Template"] == larger["negative_prompt"]
     assert told[0][0] == [(picture.request.prompt, "")]
     assert told[1][0] == [(picture.request.prompt, picture.request.hires.negative_prompt)]
     told.clear()

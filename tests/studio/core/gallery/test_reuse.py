@@ -187,3 +187,23 @@ def test_an_upscaler_that_is_not_here_is_named(unused):
         "scale": 2, "strength": 0.4, "upscaler": "R-ESRGAN 4x+",
     }  # fmt: skip
     assert unused(facts, {}, Samplers()) == {"Hires upscaler"}
+
+
+def test_a_second_pass_s_words_come_back_as_they_were_typed_from_ones_own_files_alone():
+    text = (
+        "a mug\nSteps: 20, Sampler: Euler, Seed: 1, Denoising strength: 0.4, Hires upscale: 2, "
+        "Hires upscaler: None, Hires prompt: a red mug, "
+        "Hires Template: a {red|blue} mug, Version: Atelier 0.1.0"
+    )
+    assert fields_of(parse_parameters(text))["hires"]["prompt"] == "a {red|blue} mug"
+    other = text.replace("Atelier 0.1.0", "v1.10.1")
+    assert fields_of(parse_parameters(other))["hires"]["prompt"] == "a red mug"
+
+
+def test_what_the_file_says_of_its_making_is_not_told_to_be_left_out(unused):
+    text = (
+        "a mug\nSteps: 20, Sampler: Euler, Seed: 1, Size: 64x64, Denoising strength: 0.4, "
+        "Init image size: 120x60, Init image hash: 0123, Postprocess upscale by: 4, "
+        "Postprocess upscaler: R-ESRGAN 4x+, Postprocess upscaler 2: None, Version: v1.10.1"
+    )
+    assert unused(parse_parameters(text), {}, Samplers()) == set()
