@@ -22,18 +22,11 @@ PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 python3
 run: $(VENV)/.installed
 	@exec $(VENV)/bin/python app.py $(ARGS)
 
-# Tests that the machine cannot run are named before the others start.
+# The last lines of a run name the tests that the machine could not run, with what they need.
 test: SUITE := not deep
 test-deep: SUITE := deep
 test test-deep: $(VENV)/.installed-dev chromium
-	@marks="$(SUITE)"; \
-	if ! $(VENV)/bin/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
-		echo "No CUDA device: the tests marked gpu are left out."; marks="$$marks and not gpu"; fi; \
-	if [ ! -x $(CHROMIUM) ]; then \
-		echo "No Chromium: the tests marked browser are left out."; marks="$$marks and not browser"; fi; \
-	if [ ! -x $(NGINX) ] || ! command -v openssl >/dev/null; then \
-		echo "No nginx or no openssl: the tests marked nginx are left out."; marks="$$marks and not nginx"; fi; \
-	exec $(VENV)/bin/python -m pytest -m "$$marks" -n $(WORKERS) $(SPREAD) $(ARGS)
+	@exec $(VENV)/bin/python -m pytest -m "$(SUITE)" -n $(WORKERS) $(SPREAD) $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check

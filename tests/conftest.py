@@ -23,6 +23,7 @@ import httpx
 
 from pipelines.core.cache import ModelCache
 from pipelines.models.catalog import Catalog
+from tests import needs
 from tests.patience import PATIENCE
 from tests.prepared import prepare, prepared_folder
 
@@ -51,6 +52,10 @@ httpx._transports.default.create_ssl_context = lambda verify=True, cert=None, tr
 TINY = "tiny-sd1"
 SWEEPS = Path(__file__).with_name("sweeps")
 TWIN_SOURCES = ("tests/*twins.py", "tests/tiny_parts.py", "pipelines/diffusion/autoencoder.py")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(needs)
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -13,10 +11,10 @@ from playwright.sync_api import expect, sync_playwright
 
 from studio.app import warm_up
 from studio.features.clustering.results import animations
+from tests.needs import CHROMIUM
 from tests.patience import PATIENCE
 from tests.studio.live import live_studio, options_for, paint
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 # The first three are Chromium's own lists below the address bar: pages that it would load again for
 # each page of a test, at a fifth of the work. The others are Playwright's, which these replace.
 WITHOUT = (

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.needs import NGINX
 from tests.patience import PATIENCE
-
-NGINX = "/usr/sbin/nginx"
 
 # What Gradio's own guide recommends ("Running Gradio on your web server with nginx").
 AS_GRADIO_S_GUIDE = """

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 
 from benchmarks import visitors
 
-pytestmark = [
-    pytest.mark.deep,
-    pytest.mark.skipif(
-        sys.platform != "linux", reason="reads the memory of processes from Linux' /proc"
-    ),
-]
+pytestmark = [pytest.mark.deep, pytest.mark.linux]
 
 
 def test_no_crowd_ends_the_studio_or_is_failed_by_it():

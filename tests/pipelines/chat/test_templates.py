@@ -177,11 +177,10 @@ def test_a_family_s_prompt_is_the_one_of_transformers(family, tokenizer):
             assert ours(template, pairs) == own
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+# Of "functions" no answer is left open: it is JSON text.
+@pytest.mark.parametrize("family", [each for each in FAMILIES if each != "functions"])
 def test_a_family_s_open_answer_is_the_one_of_transformers(family, tokenizer):
     template, parts = FAMILIES[family], family in OF_PARTS
-    if family == "functions":
-        return  # no JSON text can be left open
     pairs = [("user", "Count."), ("assistant", "One, two")]
     own = transformers_own(
         tokenizer, template, pairs, parts, add_generation_prompt=False, continue_final_message=True

@@ -160,9 +160,7 @@ def test_when_the_studio_is_killed_neither_process_nor_folder_stays(tmp_path):
     assert not folder.exists()
 
 
-@pytest.mark.skipif(
-    not os.path.exists("/proc/self/clear_refs"), reason="the system does not reset a peak"
-)
+@pytest.mark.memory_peak
 def test_memory_is_measured_beyond_the_data(stop):
     peak = outcome(
         running.run(hungry, np.zeros((1, 1)), {"nbytes": 60_000_000}, LONG, stop, owner="")

@@ -242,7 +242,6 @@ def test_an_example_that_is_not_there(tmp_path):
 
 @pytest.mark.deep
 def test_the_examples_are_what_their_command_renders(tmp_path):
-    pytest.importorskip("numba")
     from pipelines.toybox.render.photographs import photographs
     from pipelines.toybox.vocabulary import HELD_OUT
 
