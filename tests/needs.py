@@ -29,7 +29,7 @@ class Need:
     """Something that a test needs of the machine.
 
     Attributes:
-        words: what it is, for the summary: "… tests need {words}".
+        words: what it is, as it stands after "without".
         is_met: whether the machine has it; asked at most once, and only for a test with the mark.
     """
 
@@ -90,7 +90,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         marks = {mark.name for mark in item.iter_markers()}
         missing = [name for name in NEEDS if name in marks and not _is_met(name)]
         if missing:
-            words = " and ".join(NEEDS[name].words for name in missing)
+            words = "; ".join(NEEDS[name].words for name in missing)
             item.add_marker(pytest.mark.skip(reason=words))
 
 
@@ -105,7 +105,7 @@ def left_out(skipped: Iterable[tuple[str, str]]) -> list[str]:
         tests[words].append(test)
     lines = []
     for words, ids in sorted(tests.items()):
-        lines.append(f"Left out: {len(ids)} tests need {words}.")
+        lines.append(f"Left out ({len(ids)}) without {words}:")
         if len(ids) <= NAMED:
             lines += [f"    {test}" for test in sorted(ids)]
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -9,8 +10,11 @@ import httpx
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
+from pipelines.core.events import Progress
 from studio.app import warm_up
+from studio.core.jobs import worker
 from studio.features.clustering.results import animations
+from tests.browser.page.settled import be_patient
 from tests.needs import CHROMIUM
 from tests.patience import PATIENCE
 from tests.studio.live import live_studio, options_for, paint
@@ -73,7 +77,10 @@ def studio(tmp_path_factory, twin_home, control_folder) -> Iterator[tuple]:
 def browser() -> Iterator:
     with sync_playwright() as driver:
         expect.set_options(timeout=1000 * PATIENCE)
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        chromium = driver.chromium.launch(
+            executable_path=CHROMIUM, args=list(QUIET), timeout=1000 * PATIENCE
+        )
+        be_patient(chromium)
         yield chromium
         chromium.close()
 
@@ -85,6 +92,28 @@ def contexts(browser) -> Iterator[dict]:
     yield opened
     for context in opened.values():
         context.close()
+
+
+@pytest.fixture
+def rest_at(monkeypatch) -> Callable[[int], None]:
+    """``rest_at(step)``: jobs come to that step at ease, and rest there until they are cancelled.
+
+    However slow the page is, a job is still at work when it is looked at.
+    """
+    saw = worker.Running.saw
+
+    def rest(last: int) -> None:
+        def see(running: worker.Running, progress: Progress) -> None:
+            if progress.step > last:
+                running.stop.wait(PATIENCE)
+            elif progress.step:
+                # What is seen next is written down, and the page has time to draw it.
+                time.sleep(worker.WRITE_SECONDS if progress.step == last else 0.03)
+            saw(running, progress)
+
+        monkeypatch.setattr(worker.Running, "saw", see)
+
+    return rest
 
 
 @pytest.fixture
@@ -111,7 +140,6 @@ def visit(studio, browser, contexts) -> Iterator[Callable]:
             contexts[key] = browser.new_context(**options)
         page = contexts[key].new_page()
         pages.append(page)
-        page.set_default_timeout(1000 * PATIENCE)
         # Without an interval it asks in each frame, and has the page drawn anew for the question.
         page.wait_for_function = partial(page.wait_for_function, polling=50)
         page.on(

@@ -15,7 +15,6 @@ from tests.browser.test_painting import choose, put_number
 from tests.patience import PATIENCE
 from tests.studio.live import TINY, settings, wait_for
 
-STEPS, BATCHES = 150, 16  # the longest job there is
 HOUSE = [(0.2, 0.9), (0.2, 0.5), (0.5, 0.2), (0.8, 0.5), (0.8, 0.9), (0.2, 0.9)]
 DOOR = [(0.45, 0.9), (0.45, 0.65), (0.6, 0.65), (0.6, 0.9)]
 PICTURE_ID = re.compile(r"pictures/([\w-]+)\.png")
@@ -281,13 +280,12 @@ def test_the_size_is_taken_from_a_picture(sketching):
 
 
 @pytest.mark.deep
-def test_cancel_stops_and_leaves_the_drawing(sketching):
+def test_cancel_stops_and_leaves_the_drawing(sketching, rest_at):
     page = sketching
+    rest_at(5)
     draw(page, HOUSE)
     map_of(page)
-    page.fill("#steer-steps input[type=number]", str(STEPS))
-    page.click("#steer-advanced > button")
-    put_number(page, "#steer-batch-count", BATCHES)
+    put_number(page, "#steer-steps", 20)
     page.click("#steer")
     expect(page.locator("#steer-panel .progress")).to_contain_text("Step")
     page.click("#steer-cancel")

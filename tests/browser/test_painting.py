@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import re
 import shutil
-import time
 from functools import partial
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.page.settled import settled
 from tests.patience import wait_until
 from tests.studio.live import TINY
 
-STEPS, BATCHES = 150, 16  # the longest job there is: no reload of a page takes as long
+STEPS, BATCHES = 150, 16  # the longest job there is
 COUNTING = re.compile(rf"Step \d+ of {STEPS * BATCHES}")
 
 
 def fill_in(page: Page, prompt: str, steps: int = 2, batches: int = 1) -> None:
-    page.fill("#prompt textarea", prompt)
-    page.fill("#steps input[type=number]", str(steps))
+    expect(page.locator("#about-model")).not_to_be_empty()  # what it begins with is filled in
     open_advanced(page)
     for name, number in {
         "steps": steps,
@@ -32,18 +31,15 @@ def fill_in(page: Page, prompt: str, steps: int = 2, batches: int = 1) -> None:
 
 
 def put_number(page: Page, control: str, number: int) -> None:
-    """Types a number until it stays.
+    """Types a number that stays.
 
-    What the page fills in as it opens may still be on its way to the controls.
+    What the page fills in, as it opens or for another model, may still be on its way before.
     """
+    settled(page)
     field = page.locator(f"{control} input[type=number]")
-
-    def stays() -> bool:
-        field.fill(str(number))
-        page.wait_for_timeout(200)
-        return field.input_value() == str(number)
-
-    wait_until(stays)
+    field.fill(str(number))
+    settled(page)
+    expect(field).to_have_value(str(number))
 
 
 def open_advanced(page: Page) -> None:
@@ -53,21 +49,9 @@ def open_advanced(page: Page) -> None:
 
 
 @pytest.fixture
-def long_job(studio, visit, monkeypatch):
-    """A page on which a job of many batches has just been sent; nothing of it runs on.
-
-    It rests after each step, so that it leaves the processor to the page.
-    """
-    from pipelines.diffusion import text_to_image
-
-    run = text_to_image.run
-
-    def run_at_ease(*given):
-        for event in run(*given):
-            yield event
-            time.sleep(0.03)
-
-    monkeypatch.setattr(text_to_image, "run", run_at_ease)
+def long_job(studio, visit, rest_at):
+    """A page on which a job of many batches has just been sent; nothing of it runs on."""
+    rest_at(20)
     page = visit()
     fill_in(page, "sixteen red mugs", steps=STEPS, batches=BATCHES)
     page.click("#paint")
@@ -141,7 +125,10 @@ def test_a_cancelled_job_is_tried_again_from_the_panel(long_job):
 
 
 @pytest.mark.deep
-def test_pictures_of_a_batch_come_one_by_one(long_job):
+def test_pictures_of_a_batch_come_one_by_one(long_job, rest_at):
+    rest_at(2 * STEPS + 1)
+    long_job.click("#cancel")
+    long_job.click("#paint-panel .again")
     expect(long_job.locator("#paint-panel .picture").nth(1)).to_be_visible()
     expect(long_job.locator("#paint-panel .progress")).to_be_visible()
 
@@ -182,7 +169,7 @@ def test_words_that_the_starter_has_never_seen_are_named(visit):
     expect(page.locator("#unknown-words")).to_be_hidden()
 
 
-def test_a_grid_is_refused_for_its_last_cell_then_painted_cancelled_and_found_again(visit):
+def test_a_grid_is_refused_for_its_last_cell_then_painted_cancelled_and_found_again(visit, rest_at):
     page = visit()
     page.get_by_role("tab", name="Grid").click()
     expect(page.locator("#compare-panel .empty, #compare-panel .sheet").first).to_be_visible()
@@ -205,6 +192,7 @@ def test_a_grid_is_refused_for_its_last_cell_then_painted_cancelled_and_found_ag
     page.locator("#compare-panel .picture").nth(5).click()
     expect(page.locator("#compare-details")).to_contain_text("UniPC")
     # One that is cancelled keeps what was painted; a new page shows it, with its axes.
+    rest_at(5)
     values.fill("1, 150")
     values.blur()
     expect(page.locator("#compare-forecast")).to_contain_text("6 pictures")

@@ -8,11 +8,10 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from studio.core.accounts.accounts import LOCAL_OWNER
+from tests.browser.page.settled import settled
 from tests.browser.teaching import opened, photos_of, take_examples, tidy, upload
 from tests.patience import PATIENCE
 from tests.studio.live import TINY, settings
-
-ARRIVED = 2000  # ms in which an answer that has left the server is on the page
 
 
 @pytest.fixture
@@ -56,12 +55,12 @@ def test_a_late_answer_to_older_settings_does_not_replace_a_newer_one(page, stud
     steps.blur()
     # The page may hold the newer question back until the older one is answered; if it does not,
     # the newer answer is here first.
-    if answered[222].wait(ARRIVED / 1000):
+    if answered[222].wait(2):
         expect(expected).to_contain_text("222 steps")
     release.set()
     assert answered[111].wait(PATIENCE)
     assert answered[222].wait(PATIENCE)
-    page.wait_for_timeout(ARRIVED)
+    settled(page)
     expect(expected).to_contain_text("222 steps")
 
 
@@ -95,7 +94,8 @@ def test_a_training_that_goes_on_does_not_replace_the_one_that_was_chosen(page, 
     expect(panel).to_contain_text("Stopped before the first step.")
     assert not running.jobs.get("local", before.id).ended, "the other one is still waiting"
     running.jobs.cancel("local", waiting.id)  # which its own watch would show
-    page.wait_for_timeout(ARRIVED)
+    running.jobs.cancel("local", before.id)
+    settled(page)
     expect(panel).to_contain_text("Stopped before the first step.")
     expect(earlier).to_have_value("chosen · stopped")
     expect(page.locator("#train-resume")).to_be_visible()

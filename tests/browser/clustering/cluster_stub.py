@@ -69,15 +69,9 @@ def fitted(name: str, clusters: int) -> KMeans:
     return KMeans(clusters, n_init=1, random_state=0).fit(made(name).X)
 
 
-def app(asked: list[str]) -> FastAPI:
-    """The page; every path that the plot asks for is put into ``asked``."""
+def app() -> FastAPI:
+    """The page, and what its plot asks for."""
     served = FastAPI()
-
-    @served.middleware("http")
-    async def note(request: Request, go_on):
-        if request.url.path.startswith("/api/v1"):
-            asked.append(f"{request.method} {request.url.path.removeprefix('/api/v1/')}")
-        return await go_on(request)
 
     @served.get("/api/v1/cluster-data/{name}/points")
     def points(name: str, dims: int = 2, projection: str = "pca", scaling: str = "none"):

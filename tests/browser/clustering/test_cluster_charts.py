@@ -26,7 +26,6 @@ from studio.features.clustering.charts.thumbnails import thumbnail
 from studio.features.clustering.results.scores import comparison
 from studio.page.theme import STONE
 from studio.page.widgets import Visitor
-from tests.patience import PATIENCE
 from tests.studio.features.clustering.charts.chart_examples import DATA, EVIL, RESULT, ROWS
 
 VISITOR = Visitor(Owner("local", "you", is_host=True), "en")
@@ -51,7 +50,6 @@ SIZE = {"width": 600, "height": 700}
 def blank(browser) -> Iterator[Page]:
     context = browser.new_context(viewport=SIZE)
     page = context.new_page()
-    page.set_default_timeout(1000 * PATIENCE)
     page.route(f"{HERE}**", served)
     yield page
     context.close()

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
-import socket
-import threading
 import xml.etree.ElementTree as ElementTree
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-import uvicorn
 from PIL import Image, ImageColor
 from playwright.sync_api import expect
 from sklearn.cluster import DBSCAN, AgglomerativeClustering, KMeans
@@ -24,7 +21,7 @@ from pipelines.clustering.steps.kmeans import first_centres
 from studio.core.palette import CLUSTERS
 from tests.browser.clustering.cluster_stub import SETS, app
 from tests.browser.page.test_look import PHONE
-from tests.patience import PATIENCE, wait_until
+from tests.studio.served import served
 
 PLOT = "window.atelierPlots.plot"
 READY = "window.atelierPlots?.plot?.layers.ratio"
@@ -33,16 +30,8 @@ revisions = itertools.count(1)
 
 @pytest.fixture(scope="module")
 def address():
-    asked: list[str] = []
-    listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app(asked), log_level="warning"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    thread.start()
-    wait_until(lambda: server.started)
-    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    with served(app()) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +44,6 @@ def opened(address, browser):
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: problems.append(f"{error}\n{error.stack}"))
-        page.set_default_timeout(1000 * PATIENCE)
         page.wait_for_function = partial(page.wait_for_function, polling=50)
         page.goto(address)
         page.wait_for_function(READY)
@@ -84,7 +72,8 @@ def show(page, **scene) -> dict:
     page.wait_for_function(
         f"(revision) => {PLOT}.state().revision === revision && !{PLOT}.state().busy", arg=revision
     )
-    page.evaluate("() => new Promise((done) => setTimeout(() => requestAnimationFrame(done), 50))")
+    drawn(page)
+    drawn(page)  # in the size that what stands beside it leaves
     return state(page)
 
 
@@ -164,7 +153,8 @@ def test_the_point_under_the_pointer_is_named(page):
 
 def test_the_wheel_zooms_where_the_pointer_is_and_a_double_click_shows_all_again(page):
     show(page, data="moons")
-    page.wait_for_timeout(400)  # or the wheel would scroll the page on
+    # A page that has just opened may be scrolled on by the wheel (SCROLLING of pointer.js).
+    page.wait_for_function("performance.now() > 400")
     x, y = point(page, 3)
     page.mouse.move(x, y)
     page.mouse.wheel(0, -240)

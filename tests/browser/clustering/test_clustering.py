@@ -5,14 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import random
-import time
+import threading
 from pathlib import Path
 
 import pytest
 from PIL import Image, ImageDraw
 from playwright.sync_api import Page, expect
 
-from tests.patience import wait_until
+from tests.browser.page.settled import TWO_FRAMES, settled
+from tests.patience import PATIENCE
 
 PLOT = "window.atelierPlots?.['cluster-plot']?.state()"
 
@@ -73,7 +74,7 @@ def test_no_algorithm_stumbles_over_the_values_of_the_one_before(page):
                         ("agglomerative", "Agglomerative clustering")):  # fmt: skip
         choose(page, "algorithm", title)
         page.locator(f"#cluster-about [data-algorithm={name}]").wait_for()
-    page.wait_for_timeout(1000)
+    settled(page)
     expect(page.locator(".toast-body")).to_have_count(0)
 
 
@@ -83,15 +84,8 @@ def test_a_refusal_is_foreseen_and_the_button_leads_from_the_lesson_to_it(page):
     expect(page.locator("#cluster-data-said")).to_contain_text("150 points")
     choose(page, "algorithm", "K-Means")
     page.locator("#cluster-about [data-algorithm=kmeans]").wait_for()
-    clusters = page.get_by_label("Clusters (k)").first
-
-    def stays() -> bool:
-        """Whether what is typed is not replaced by the default, which comes late."""
-        clusters.fill("200")
-        page.wait_for_timeout(300)
-        return clusters.input_value() == "200"
-
-    wait_until(stays)
+    settled(page)  # the default comes late
+    page.get_by_label("Clusters (k)").first.fill("200")
     foreseen = page.locator("#cluster-foreseen")
     expect(foreseen).to_contain_text("200 clusters cannot be made of 150 points")
     page.get_by_role("tab", name="Lesson").click()
@@ -403,16 +397,21 @@ def test_data_that_were_changed_this_moment_are_clustered(page, studio, monkeypa
     choose(page, "algorithm", "K-Means")
     until(page, "state.points > 0 && !state.busy")
     make = studio[0].cluster_data.make
+    asked, go_on = threading.Event(), threading.Event()
 
     def slowly(*given):
-        time.sleep(2)
+        asked.set()
+        assert go_on.wait(PATIENCE)
         return make(*given)
 
     monkeypatch.setattr(studio[0].cluster_data, "make", slowly)
     typed = page.get_by_label("Points", exact=True)
     typed.fill("700")
     typed.press("Enter")
+    assert asked.wait(PATIENCE)
     page.locator("#cluster").click()
+    page.evaluate(TWO_FRAMES)
+    go_on.set()
     assert until(page, "state.clusters === 3")["points"] == 700
 
 

@@ -4,11 +4,12 @@ import re
 
 import gradio as gr
 import pytest
+from fastapi import FastAPI
 from playwright.sync_api import expect
 
 from pipelines.clustering.lessons import LESSONS, lesson
 from studio.i18n import LANGUAGES
-from tests.patience import PATIENCE
+from tests.studio.served import served
 
 DELIMITERS = [
     {"left": "$$", "right": "$$", "display": True},
@@ -27,14 +28,12 @@ def lessons(browser):
                     latex_delimiters=DELIMITERS,
                     elem_id=f"{name}-{language}",
                 )
-    _, address, _ = blocks.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
-    page = browser.new_page(viewport={"width": 390, "height": 900})
-    page.set_default_timeout(1000 * PATIENCE)
-    page.goto(address)
-    expect(page.locator(f"#{LESSONS[-1]}-zh .katex").first).to_be_visible()
-    yield page
-    page.close()
-    blocks.close()
+    with served(gr.mount_gradio_app(FastAPI(), blocks, path="/")) as address:
+        page = browser.new_page(viewport={"width": 390, "height": 900})
+        page.goto(address)
+        expect(page.locator(f"#{LESSONS[-1]}-zh .katex").first).to_be_visible()
+        yield page
+        page.close()
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

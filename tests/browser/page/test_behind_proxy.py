@@ -12,7 +12,6 @@ from playwright.sync_api import Page, expect
 from tests.browser.conftest import USUAL
 from tests.browser.tabs import each_tab
 from tests.browser.test_painting import fill_in
-from tests.patience import PATIENCE
 from tests.studio.live import live_studio, options_for
 from tests.studio.nginx import nginx, readme_recipe
 
@@ -23,7 +22,6 @@ pytestmark = pytest.mark.nginx
 def page(browser) -> Iterator[Page]:
     context = browser.new_context(**USUAL)
     page = context.new_page()
-    page.set_default_timeout(1000 * PATIENCE)
     yield page
     context.close()
 

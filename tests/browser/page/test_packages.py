@@ -38,7 +38,6 @@ def test_the_example_of_the_readme_is_used(tmp_path, browser):
 
         context = browser.new_context(locale="zh-CN")
         page = context.new_page()
-        page.set_default_timeout(1000 * PATIENCE)
         page.goto(f"{address}/?tab=palette")
         expect(page.get_by_role("tab", name="调色板")).to_have_attribute("aria-selected", "true")
         expect(page.locator("#palette-panel img")).to_have_attribute("alt", COLOURS["brick"])

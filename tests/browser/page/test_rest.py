@@ -8,23 +8,23 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.teaching import opened as teaching
+from tests.patience import wait_until
 
 WINDOW = 2000  # ms
 MOST = 3  # requests in a window: the header looks at the machine now and then
-WINDOWS = 15  # within which a busy machine has answered all that was asked; a loop never ends
 
 
-def at_rest(page: Page) -> bool:
-    """Whether there comes a time in which the page asks for next to nothing."""
+def comes_to_rest(page: Page) -> None:
+    """Waits until the page asks for next to nothing, which a loop never does."""
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    page.wait_for_timeout(WINDOW)  # what was changed is on its way by now
-    for _ in range(WINDOWS):
+
+    def rests() -> bool:
         asked.clear()
         page.wait_for_timeout(WINDOW)
-        if len(asked) <= MOST:
-            return True
-    return False
+        return len(asked) <= MOST and not page.on_their_way
+
+    wait_until(rests)
 
 
 def quickly(page: Page, selector: str, *values: str) -> None:
@@ -63,7 +63,7 @@ def test_the_sketch_tab_after_another_size(visit, slow_answers):
     page.click("#steer-advanced > button")
     page.locator("#steer-width input[type=number]").wait_for()
     quickly(page, "#steer-width input[type=number]", "128", "64", "128", "64")
-    assert at_rest(page)
+    comes_to_rest(page)
 
 
 @pytest.mark.deep
@@ -73,4 +73,4 @@ def test_the_teach_tab_after_another_method_and_word(visit, slow_answers):
         page.click("#train-method input")
         page.get_by_role("option", name=name, exact=True).click()
     quickly(page, "#train-class-word input", "cat", "mug", "toy", "cat")
-    assert at_rest(page)
+    comes_to_rest(page)

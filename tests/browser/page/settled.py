@@ -1,0 +1,69 @@
+"""Waiting until nothing of the page is on its way: no answer that a test would overtake."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from playwright.sync_api import Browser, Page
+
+from tests.patience import PATIENCE, wait_until
+
+# Events that were sent and are not answered yet (Gradio's client listens to ``queue/data`` while
+# there are any), files on their way, and tabs that are being fetched.
+WAITED_FOR = re.compile(r"/(gradio_api/(queue|run|call|upload)|tabs)\b")
+TWO_FRAMES = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+
+
+def be_patient(browser: Browser) -> None:
+    """All pages of ``browser`` wait as long as tests do, and can be asked for :func:`settled`.
+
+    Playwright gives up after 30 s by itself.
+    """
+
+    def patient(make: Callable[..., Any]) -> Callable[..., Any]:
+        def made(**options: Any) -> Any:
+            context = page = make(**options)
+            if isinstance(page, Page):
+                context = page.context
+                _watch(page)
+            context.set_default_timeout(1000 * PATIENCE)
+            context.on("page", _watch)
+            return page
+
+        return made
+
+    browser.new_context, browser.new_page = patient(browser.new_context), patient(browser.new_page)
+
+
+def _watch(page: Page) -> None:
+    """``page.on_their_way`` and ``page.sent``: requests that a test may wait for."""
+    page.on_their_way, page.sent = set(), 0
+
+    def note(request) -> None:
+        if WAITED_FOR.search(request.url):
+            page.on_their_way.add(request)
+            page.sent += 1
+
+    def forget(request) -> None:
+        page.on_their_way.discard(request)
+
+    page.on("request", note)
+    page.on("requestfinished", forget)
+    page.on("requestfailed", forget)
+    page.on("domcontentloaded", lambda _: page.on_their_way.clear())  # another page by now
+
+
+def settled(page: Page) -> None:
+    """Waits until all that was asked for is answered, shown, and has led to nothing more.
+
+    Not for a page that watches a running job: its watch is answered at the job's end.
+    """
+
+    def rests() -> bool:
+        before = page.sent
+        page.evaluate(TWO_FRAMES)
+        return not page.on_their_way and page.sent == before
+
+    wait_until(rests)
