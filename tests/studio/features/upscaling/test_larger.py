@@ -81,6 +81,7 @@ def test_programs_are_told_of_upscalers_and_the_host_why_files_are_of_no_use(stu
     assert {each["name"]: each["network"] for each in said["upscalers"]} == {
         "Lanczos": False,
         "Nearest": False,
+        "None": False,
     }
     assert said["latent"] == list(LATENT_MODES)
     assert said["refused"][0].startswith("lora.safetensors is no upscaler")
