@@ -62,6 +62,7 @@ def run(flags: argparse.Namespace) -> int:
     """
     from studio.app import build_app, open_studio
     from studio.app import warm_up as load_engines
+    from studio.core.painting.first_picture import prepare_first_picture
     from studio.core.services import Options
     from studio.serving import Server, listen
 
@@ -91,6 +92,10 @@ def run(flags: argparse.Namespace) -> int:
             failures.append(error)
             server.stop()
 
+    def prepare() -> None:
+        if not failures:
+            prepare_first_picture(studio)
+
     def announce() -> None:
         host_key = studio.accounts.make_host_key() if accounts else None
         print_line(greeting(flags.host, port, made, host_key))
@@ -106,7 +111,7 @@ def run(flags: argparse.Namespace) -> int:
         if line := farewell(studio.unfinished):
             print_line(line)
 
-    server = Server(build_app(studio, warm_up), announce, flags.log_level, say_goodbye)
+    server = Server(build_app(studio, warm_up, prepare), announce, flags.log_level, say_goodbye)
     server.run(sockets=[listener])
     if failures:
         raise failures[0]

@@ -48,11 +48,16 @@ def warm_up(studio: Studio) -> None:
     samplers_in(studio.home).check_own()  # imports diffusers, which the engines have done
 
 
-def build_app(studio: Studio, on_first_page: Callable[[], None] | None = None) -> FastAPI:
+def build_app(
+    studio: Studio,
+    on_first_page: Callable[[], None] | None = None,
+    on_warm: Callable[[], object] = lambda: None,
+) -> FastAPI:
     """The ASGI app of ``studio``; its lifespan starts and stops the workers.
 
     Args:
         on_first_page: run in a thread once the first page is out, or after a while without one.
+        on_warm: run in that thread afterwards.
     """
     forget_foreign_settings()  # Gradio reads them when a page is built, too
     cache = studio.home / UPLOADS
@@ -92,9 +97,9 @@ def build_app(studio: Studio, on_first_page: Callable[[], None] | None = None) -
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         studio.jobs.start()
         if on_first_page is not None:
-            events = (page_seen, closing)
+            arguments = (on_first_page, on_warm, page_seen, closing)
             threading.Thread(
-                target=_warm_up_later, args=(on_first_page, *events), name="warm-up", daemon=True
+                target=_warm_up_later, args=arguments, name="warm-up", daemon=True
             ).start()
         try:
             yield
@@ -160,7 +165,10 @@ def build_app(studio: Studio, on_first_page: Callable[[], None] | None = None) -
 
 
 def _warm_up_later(
-    load: Callable[[], None], page_seen: threading.Event, closing: threading.Event
+    load: Callable[[], None],
+    on_warm: Callable[[], object],
+    page_seen: threading.Event,
+    closing: threading.Event,
 ) -> None:
     """Warms up when the first page is out, and takes what is loaded out of the collector's sight.
 
@@ -174,3 +182,5 @@ def _warm_up_later(
     load()
     gc.collect()
     gc.freeze()
+    if not closing.is_set():
+        on_warm()  # models come and go, so they stay in the collector's sight

@@ -16,12 +16,22 @@ from pipelines.core.cache import ModelCache
 from pipelines.core.events import Picture, Progress
 from pipelines.core.paths import ASSETS
 from pipelines.core.pictures.inputs import keep_input
+from pipelines.core.quiet_openvino import openvino
 from pipelines.diffusion.control import paint
 from pipelines.diffusion.control.requests import ControlRequest
+from pipelines.diffusion.openvino.steering import controlnet_to_convert, steered_unet_to_convert
+from pipelines.diffusion.openvino.topology import (
+    convert,
+    topology_of,
+    without_origin,
+    write_network,
+)
+from pipelines.diffusion.openvino.unet import unet_to_convert
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.text_to_image import run
 from pipelines.loading import Loader
 from pipelines.models.catalog import Catalog
+from pipelines.toybox.train.topologies import without_hint_encoder
 from pipelines.toybox.vocabulary import HELD_OUT, TRAINED
 from tests.prepared import prepared_folder
 
@@ -209,6 +219,30 @@ def test_the_fast_networks_steer_as_pytorch_does(cache, maps, monkeypatch):
     assert _psnr(fast, plain) >= 30
 
 
+def test_none_of_its_networks_needs_to_be_converted():
+    """Their topologies ship, of these versions: ``python -m pipelines.toybox.train topologies``."""
+    unet = UNet2DConditionModel.from_pretrained(STARTER / "base" / "unet")
+    nets = [
+        without_hint_encoder(ControlNetModel.from_pretrained(STARTER / f"controlnet-{condition}"))
+        for condition in ("sketch", "depth")
+    ]
+    networks = [unet_to_convert(unet), steered_unet_to_convert(unet)]
+    for module, _, facts in [*networks, *map(controlnet_to_convert, nets)]:
+        assert topology_of(module, without_origin(facts)) is not None, facts["kind"]
+
+
+@pytest.mark.deep
+def test_its_topologies_are_those_that_conversion_makes(tmp_path):
+    unet = UNet2DConditionModel.from_pretrained(STARTER / "base" / "unet")
+    module, example, facts = unet_to_convert(unet)
+    openvino.save_model(convert(module, example), tmp_path / "made.xml", compress_to_fp16=False)
+    write_network(topology_of(module, facts), module, tmp_path / "written.xml")
+    x = [tensor.numpy() for tensor in example]
+    made, written = (openvino.compile_model(tmp_path / f"{name}.xml", "CPU")(x)[0]
+                     for name in ("made", "written"))  # fmt: skip
+    assert np.array_equal(made, written)
+
+
 def test_words_decide_what_is_painted(cache):
     (night,), _ = _paint(cache, prompt="a red ball at night", seed=3)
     (snow,), _ = _paint(cache, prompt="a red ball in the snow", seed=3)
@@ -227,5 +261,7 @@ def test_its_card_says_how_it_was_made():
 
 def test_it_stays_small():
     files = [path for path in STARTER.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < 105e6
-    assert {path.suffix for path in files} <= {".safetensors", ".json", ".jsonl", ".md", ".txt"}
+    assert sum(path.stat().st_size for path in files) < 110e6
+    assert {path.suffix for path in files} <= {
+        *(".safetensors", ".json", ".jsonl", ".md", ".txt", ".xml"),
+    }

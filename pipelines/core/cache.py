@@ -171,6 +171,10 @@ class ModelCache:
                 slot.waiting -= 1
                 self._changed.notify_all()
 
+    def expected_bytes(self, name: str) -> int:
+        """What ``name`` will take on the device, about."""
+        return self._expected_bytes(name)
+
     def list_loaded(self) -> list[Entry]:
         """All that is kept or on its way, most recently used first."""
         with self._changed:

@@ -96,8 +96,10 @@ class DiffusionModel:
         """Let the U-Net run through OpenVINO where that pays; ``folder`` keeps what it makes."""
         unet = getattr(self.pipe, "unet", None)
         if unet is not None and worth_it(unet, self.device):
-            notes(Message("Preparing {model} for this processor", model=self.entry.title), None)
-            self._fast_unet = OpenVINOUNet(unet, folder)
+            preparing = Message("Preparing {model} for this processor", model=self.entry.title)
+            self._fast_unet = OpenVINOUNet(
+                unet, folder, on_converting=lambda: notes(preparing, None)
+            )
 
     @contextmanager
     def in_torch(self) -> Iterator[None]:

@@ -139,8 +139,9 @@ def test_what_is_loaded_when_warm_is_looked_at_by_no_collection(monkeypatch):
     monkeypatch.setattr(app, "SETTLE_SECONDS", 0)
     page_seen, closing = Event(), Event()
     page_seen.set()
-    app._warm_up_later(lambda: steps.append("warm"), page_seen, closing)
-    assert steps == ["warm", "collected", "frozen"]
+    work = (lambda: steps.append("warm"), lambda: steps.append("first picture"))
+    app._warm_up_later(*work, page_seen, closing)
+    assert steps == ["warm", "collected", "frozen", "first picture"]
     closing.set()
-    app._warm_up_later(lambda: steps.append("warm"), page_seen, closing)
-    assert len(steps) == 3
+    app._warm_up_later(*work, page_seen, closing)
+    assert len(steps) == 4

@@ -13,8 +13,7 @@ import hashlib
 import json
 import logging
 import os
-import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,12 @@ import numpy as np
 import torch
 
 from pipelines.core.limits import available_cores
+from pipelines.diffusion.openvino.topology import (
+    convert,
+    topology_of,
+    without_origin,
+    write_network,
+)
 
 STREAMS = min(2, available_cores())
 """Rows at a time. The same for a single row: rounding depends on the number of threads."""
@@ -40,6 +45,7 @@ class RowNetwork:
         facts: what tells apart networks of the same weights: the kind of module, its config.
         folder: where converted networks are kept; made if missing.
         precision: ``"f32"`` or ``"bf16"``; None takes bf16 where the CPU computes in it.
+        on_converting: as :func:`convert_or_load` takes it.
 
     Attributes:
         network: the ``openvino.Model``, not compiled, of free sizes.
@@ -52,8 +58,9 @@ class RowNetwork:
         facts: dict[str, Any],
         folder: Path,
         precision: str | None = None,
+        on_converting: Callable[[], None] = lambda: None,
     ) -> None:
-        network = convert_or_load(module, tuple(example), facts, folder)
+        network = convert_or_load(module, tuple(example), facts, folder, on_converting)
         weight_bytes = sum(parameter.nbytes for parameter in module.parameters())
         self._begin(network, weight_bytes, precision)
 
@@ -124,34 +131,41 @@ def _row(array: np.ndarray, i: int) -> np.ndarray:
 
 
 def convert_or_load(
-    module: torch.nn.Module, example: tuple[torch.Tensor, ...], facts: dict[str, Any], folder: Path
+    module: torch.nn.Module,
+    example: tuple[torch.Tensor, ...],
+    facts: dict[str, Any],
+    folder: Path,
+    on_converting: Callable[[], None] = lambda: None,
 ) -> Any:
     """The module as an OpenVINO network of free sizes: from ``folder``, or made and kept there.
 
     What is kept and cannot be read is made again; what cannot be kept serves all the same.
+
+    Args:
+        on_converting: called before what takes long: neither the network is there, nor a topology
+            that its weights could be written into.
     """
     from pipelines.core.quiet_openvino import openvino
 
+    facts = without_origin(facts)
     path = folder / f"{_fingerprint(module, facts, openvino.__version__)}.xml"
-    core = openvino.Core()
+    core, network = openvino.Core(), None
     if path.exists():
         try:
             return core.read_model(path)
         except RuntimeError as error:  # such as after a disk that was full
             _log.warning("the network %s is damaged and made again: %s", path.name, error)
-    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
-
-    with warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter("ignore")  # the tracer's remarks on shapes that we keep fixed
-        # The tracer would trace twice and compare, which is a third of the whole conversion.
-        traced = TorchScriptPythonDecoder(
-            module, example_input=example, trace_kwargs={"check_trace": False}
-        )
-        network = openvino.convert_model(traced, example_input=example)
+    topology = topology_of(module, facts)
+    if topology is None:
+        on_converting()
+        network = convert(module, example)
     part = folder / f"{path.stem}.{os.getpid()}.xml"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        openvino.save_model(network, part, compress_to_fp16=False)
+        if network is None:
+            write_network(topology, module, part)
+        else:
+            openvino.save_model(network, part, compress_to_fp16=False)
         os.replace(part.with_suffix(".bin"), path.with_suffix(".bin"))
         os.replace(part, path)  # last: a network is there only when it is whole
         return core.read_model(path)
@@ -161,7 +175,7 @@ def convert_or_load(
             part.unlink(missing_ok=True)
             part.with_suffix(".bin").unlink(missing_ok=True)
             path.unlink(missing_ok=True)
-        return network
+        return convert(module, example) if network is None else network
 
 
 def _fingerprint(module: torch.nn.Module, facts: dict[str, Any], version: str) -> str:

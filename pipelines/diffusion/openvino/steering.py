@@ -20,6 +20,9 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 
 from pipelines.diffusion.openvino.rows import RowNetwork, convert_or_load
 
+ToConvert = tuple[torch.nn.Module, tuple[torch.Tensor, ...], dict[str, Any]]
+"""A module, its inputs of one row and its facts, as :class:`RowNetwork` takes them."""
+
 _TRACED_SIDE = 16  # of latents; the networks take other sizes
 _KEPT_JOINTS = 4
 """Combinations of ControlNets and adapters whose networks are kept; one takes seconds to make."""
@@ -35,11 +38,7 @@ class OpenVINOControlNet:
 
     def __init__(self, net: ControlNetModel, folder: Path, precision: str | None = None) -> None:
         self.net = net
-        config = net.config
-        hint = torch.zeros(1, config.block_out_channels[0], _TRACED_SIDE, _TRACED_SIDE)
-        example = (*traced_inputs(config), hint)
-        facts = {"kind": "controlnet", **config}
-        self._network = RowNetwork(_Control(net).float(), example, facts, folder, precision)
+        self._network = RowNetwork(*controlnet_to_convert(net), folder, precision)
         self.weight_bytes = sum(parameter.nbytes for parameter in net.parameters())
 
     @property
@@ -123,10 +122,7 @@ class SteeredUNet:
     def prepare(self) -> None:
         """Converts the UNet with inputs for all residuals, or reads what was converted."""
         if self._open is None:
-            config = self._unet.config
-            example = (*traced_inputs(config), *_residuals(config, 1, (_TRACED_SIDE,) * 2))
-            facts = {"kind": "steered unet", **config}
-            self._open = convert_or_load(_Steered(self._unet).float(), example, facts, self._folder)
+            self._open = convert_or_load(*steered_unet_to_convert(self._unet), self._folder)
 
     def __call__(
         self,
@@ -217,6 +213,21 @@ def _leave_out(summand: Any) -> None:
         addition = reader.get_node()
         assert addition.get_type_name() == "Add", "the UNet adds residuals and maps, nothing else"
         _replace(addition.output(0), addition.input_value(1 - reader.get_index()))
+
+
+def controlnet_to_convert(net: ControlNetModel) -> ToConvert:
+    """A ControlNet whose hint encoder has been taken off."""
+    config = net.config
+    hint = torch.zeros(1, config.block_out_channels[0], _TRACED_SIDE, _TRACED_SIDE)
+    facts = {"kind": "controlnet", **config}
+    return _Control(net).float(), (*traced_inputs(config), hint), facts
+
+
+def steered_unet_to_convert(unet: UNet2DConditionModel) -> ToConvert:
+    """A UNet with inputs for a ControlNet's residuals and an adapter's maps."""
+    config = unet.config
+    example = (*traced_inputs(config), *_residuals(config, 1, (_TRACED_SIDE,) * 2))
+    return _Steered(unet).float(), example, {"kind": "steered unet", **config}
 
 
 class _Steered(torch.nn.Module):

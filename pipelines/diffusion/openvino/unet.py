@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,13 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from pipelines.diffusion.openvino.rows import RowNetwork
-from pipelines.diffusion.openvino.steering import Control, SteeredUNet, pads, traced_inputs
+from pipelines.diffusion.openvino.steering import (
+    Control,
+    SteeredUNet,
+    ToConvert,
+    pads,
+    traced_inputs,
+)
 
 SMALLEST_BYTES = 4 * 2**20
 """Smaller UNets are left to PyTorch: converting them takes longer than they ever will."""
@@ -28,21 +34,19 @@ class OpenVINOUNet:
     Args:
         unet: the model, on the CPU.
         folder: where converted networks are kept; made if missing.
-        precision: as :class:`RowNetwork` takes it.
+        precision, on_converting: as :class:`RowNetwork` takes them.
     """
 
     def __init__(
-        self, unet: UNet2DConditionModel, folder: Path, precision: str | None = None
+        self,
+        unet: UNet2DConditionModel,
+        folder: Path,
+        precision: str | None = None,
+        on_converting: Callable[[], None] = lambda: None,
     ) -> None:
         self.unet = unet
         self.config = unet.config
-        self._plain = RowNetwork(
-            _Plain(unet).float(),
-            traced_inputs(self.config),
-            {"kind": "unet", **self.config},
-            folder,
-            precision,
-        )
+        self._plain = RowNetwork(*unet_to_convert(unet), folder, precision, on_converting)
         self._steered = SteeredUNet(unet, folder, precision)
 
     @property
@@ -99,6 +103,11 @@ class OpenVINOUNet:
         else:
             predicted = self._plain(*inputs)[0]
         return (predicted.to(sample.dtype),)
+
+
+def unet_to_convert(unet: UNet2DConditionModel) -> ToConvert:
+    """A UNet that is conditioned on text alone."""
+    return _Plain(unet).float(), traced_inputs(unet.config), {"kind": "unet", **unet.config}
 
 
 class _Plain(torch.nn.Module):

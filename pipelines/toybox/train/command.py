@@ -19,6 +19,8 @@ the finished weights to ``assets/starter``.
     consistency  the sketch ControlNet once more, on what it paints itself
     export       write all of it as diffusers folders, with a model card
     card         write the model card again, with the scores beside it
+    topologies   note anew how OpenVINO sees networks of the shipped shapes, after other shapes or
+                 other versions of the libraries
     adopt        begin a new work folder with the shipped weights, to train them on
 """
 
@@ -49,6 +51,7 @@ from pipelines.toybox.train import upscaler as train_upscaler
 from pipelines.toybox.train.card import SCORES, write_card
 from pipelines.toybox.train.dataset import FIRST_SEED, Shards, make_shards
 from pipelines.toybox.train.run import Run
+from pipelines.toybox.train.topologies import write_topologies
 from pipelines.toybox.vocabulary import FIRST_RELEASE, TRAINED
 
 RUNS = ("autoencoder", "text", "base", "judge")
@@ -323,6 +326,11 @@ def _export(options) -> None:
     print(f"{options.starter}: base model after {facts['base']['samples']:,} samples")
 
 
+def _topologies(options) -> None:
+    for path in write_topologies(options.starter):
+        print(path)
+
+
 def _adopt(options) -> None:
     base = options.starter / "base"
     if any((options.work / name).exists() for name in RUNS):
@@ -393,5 +401,6 @@ COMMANDS = {
     "consistency": _consistency,
     "export": _export,
     "card": lambda options: print(write_card(options.starter)),
+    "topologies": _topologies,
     "adopt": _adopt,
 }

@@ -285,6 +285,13 @@ class Jobs(Keeper):
         rows = self._store.rows("SELECT * FROM jobs WHERE kind = ? ORDER BY number DESC", (kind,))
         return [self._with_progress(row) for row in rows]
 
+    def newest_request(self, kind: str) -> dict[str, Any] | None:
+        """What was asked for last by a job of a kind, whoever sent it; None: there is none."""
+        row = self._store.row(
+            "SELECT request FROM jobs WHERE kind = ? ORDER BY number DESC LIMIT 1", (kind,)
+        )
+        return None if row is None else json.loads(row["request"])
+
     def newest_by_item(self, kind: str, use: str) -> dict[str, Job]:
         """Id of each thing of the kind ``use`` → the newest job of a kind that uses it."""
         rows = self._store.rows(

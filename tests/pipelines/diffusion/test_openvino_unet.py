@@ -12,6 +12,7 @@ from diffusers import UNet2DConditionModel
 
 from pipelines.core.paths import ROOT
 from pipelines.diffusion.denoise import GuidedUNet
+from pipelines.diffusion.openvino import topology
 from pipelines.diffusion.openvino import unet as openvino_unet
 from pipelines.diffusion.openvino.rows import RowNetwork, convert_or_load
 from pipelines.diffusion.openvino.unet import OpenVINOUNet, worth_it
@@ -143,15 +144,15 @@ def test_prompts_that_change_between_steps_make_no_network_anew(unet, fast, monk
         rescale=0.0, batch_size=1, size=(64, 64), dtype=torch.float32, device="cpu",
     )  # fmt: skip
     latents = torch.randn(1, 4, 8, 8, generator=generator)
-    rows, compiled = fast._plain, []
-    core = rows._core
+    network, compiled = fast._plain, []
+    core = network._core
 
     def compile_model(*arguments):
         compiled.append(arguments)
         return core.compile_model(*arguments)
 
-    monkeypatch.setattr(rows, "_core", SimpleNamespace(compile_model=compile_model))
-    monkeypatch.setattr(rows, "_compiled", {})
+    monkeypatch.setattr(network, "_core", SimpleNamespace(compile_model=compile_model))
+    monkeypatch.setattr(network, "_compiled", {})
     outcomes = [guided(latents, torch.tensor(500)) for _ in texts]
     assert len(compiled) == 1
     assert not torch.allclose(outcomes[1], outcomes[2])
@@ -178,3 +179,52 @@ def test_a_network_that_cannot_be_kept_serves_all_the_same(tmp_path, monkeypatch
         made = RowNetwork(layer, (row,), {}, tmp_path, "f32")(row)[0]
     assert torch.allclose(made, layer(row), atol=1e-5)
     assert list(tmp_path.iterdir()) == []
+
+
+# --- networks whose topology is there already -----------------------------------------------------
+
+
+class TwoLayers(torch.nn.Module):
+    """Has weights of the same shape, a constant that is none, and one weight twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = torch.nn.Linear(3, 3), torch.nn.Linear(3, 3)
+
+    def forward(self, x):
+        x = self.second(torch.sin(self.first(x)))
+        return torch.cos(x) * 2.5 + self.first(x)
+
+
+def test_other_weights_of_a_shape_need_no_conversion(tmp_path, monkeypatch):
+    example, facts = (torch.zeros(1, 3),), {"kind": "two layers"}
+    shipped = tmp_path / "shipped"
+    topology.make_topology(TwoLayers(), example, facts, shipped)
+    monkeypatch.setattr(topology.topology_of, "__defaults__", (shipped,))
+    asked, x = [], torch.randn(1, 3)
+    for _ in range(2):
+        module = TwoLayers()
+        network = RowNetwork(
+            module, example, {**facts, "_name_or_path": "elsewhere"}, tmp_path / "home", "f32",
+            on_converting=lambda: asked.append("converted"),
+        )  # fmt: skip
+        torch.testing.assert_close(network(x)[0], module(x), atol=1e-5, rtol=1e-5)
+    assert not asked
+    RowNetwork(TwoLayers(), example, {"kind": "another"}, tmp_path / "home", "f32",
+               on_converting=lambda: asked.append("converted"))  # fmt: skip
+    assert asked == ["converted"]
+
+
+def test_no_topology_is_kept_of_a_network_with_what_was_computed_from_weights(tmp_path):
+    class Folded(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(3, 3))
+
+        def forward(self, x):
+            return x @ self.weight @ (2 * self.weight)
+
+    module = Folded().requires_grad_(False)
+    with pytest.raises(ValueError, match="computed from the module's weights"):
+        topology.make_topology(module, (torch.zeros(1, 3),), {}, tmp_path)
+    assert not list(tmp_path.iterdir())
