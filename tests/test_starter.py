@@ -19,6 +19,7 @@ from pipelines.core.pictures.inputs import keep_input
 from pipelines.core.quiet_openvino import openvino
 from pipelines.diffusion.control import paint
 from pipelines.diffusion.control.requests import ControlRequest
+from pipelines.diffusion.openvino.starter_topologies import without_hint_encoder
 from pipelines.diffusion.openvino.steering import controlnet_to_convert, steered_unet_to_convert
 from pipelines.diffusion.openvino.topology import (
     convert,
@@ -31,7 +32,6 @@ from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.text_to_image import run
 from pipelines.loading import Loader
 from pipelines.models.catalog import Catalog
-from pipelines.toybox.train.topologies import without_hint_encoder
 from pipelines.toybox.vocabulary import HELD_OUT, TRAINED
 from tests.prepared import prepared_folder
 

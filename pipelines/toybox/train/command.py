@@ -35,6 +35,7 @@ import torch
 from diffusers import ControlNetModel, T2IAdapter
 
 from pipelines.diffusion.autoencoder import PatchAutoencoder, enlarge
+from pipelines.diffusion.openvino.starter_topologies import write_topologies
 from pipelines.toybox.depth import DepthEstimator
 from pipelines.toybox.judge import load_judge, with_all_kinds
 from pipelines.toybox.segmenter import load_segmenter
@@ -51,7 +52,6 @@ from pipelines.toybox.train import upscaler as train_upscaler
 from pipelines.toybox.train.card import SCORES, write_card
 from pipelines.toybox.train.dataset import FIRST_SEED, Shards, make_shards
 from pipelines.toybox.train.run import Run
-from pipelines.toybox.train.topologies import write_topologies
 from pipelines.toybox.vocabulary import FIRST_RELEASE, TRAINED
 
 RUNS = ("autoencoder", "text", "base", "judge")
