@@ -98,7 +98,7 @@ def run(flags: argparse.Namespace) -> int:
 
     def announce() -> None:
         host_key = studio.accounts.make_host_key() if accounts else None
-        print_line(greeting(flags.host, port, made, host_key))
+        print_line(welcome(flags.host, port, made, host_key))
         if flags.share:
             arguments = (port, studio.home, tunnels)
             threading.Thread(target=share, args=arguments, daemon=True).start()
@@ -133,7 +133,7 @@ def share(port: int, home: Path, tunnels: list[Tunnel]) -> None:
         print_line(str(error), to_errors=True)
 
 
-def greeting(host: str, port: int, made: list[Made], host_key: str | None) -> str:
+def welcome(host: str, port: int, made: list[Made], host_key: str | None) -> str:
     """What the terminal shows when the page is up."""
     local = f"http://{'[::1]' if ':' in host else '127.0.0.1'}:{port}"
     wildcard = host in ("0.0.0.0", "::")

@@ -97,7 +97,7 @@ def starter(home: Path, rounds: int, steps: int) -> None:
 
 def _painter(home: Path, cache: ModelCache, name: str, steps: int) -> Callable[[], None]:
     """What paints one picture of a side."""
-    picture = keep_input(home, "local", drawing())
+    picture = keep_input(home, "local", draw_scribble())
     request = TextToImageRequest(prompt=PROMPT, steps=steps, seed=1)
     units = tuple(ControlUnit(picture=picture, model=model) for model in SIDES[name])
 
@@ -118,7 +118,7 @@ def _largest() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
-def drawing() -> Image.Image:
+def draw_scribble() -> Image.Image:
     """White strokes on black, as a scribble map has them."""
     picture = Image.new("RGB", (256, 256))
     ImageDraw.Draw(picture).rounded_rectangle((70, 80, 190, 220), 20, outline="white", width=6)

@@ -36,7 +36,7 @@ def control() -> None:
     full_size(rounds=3, steps=20)
 
 
-def training() -> None:
+def train() -> None:
     """The trainer against diffusers' loop, in batches of 1 and 4, bf16: steps a second, memory."""
     from benchmarks.training import train_speed
 
@@ -56,7 +56,7 @@ PARTS: dict[str, Callable[[], None]] = {
     "text-to-image": text_to_image,
     "control": control,
     "chat": chat,
-    "training": training,
+    "training": train,
 }
 
 

@@ -163,7 +163,7 @@ def tasks(count: int) -> list[Task]:
 
 
 @contextmanager
-def keeping(way: str) -> Iterator[None]:
+def keep_outside(way: str) -> Iterator[None]:
     """Within, the loop keeps what is outside of a mask in one of three ways."""
     if way == "clamp":
         yield
@@ -192,7 +192,7 @@ def overwrite(scheduler: Any, noise: torch.Tensor, beginning: loop.Beginning) ->
     step, picture = scheduler.step, beginning.latents.expand_as(noise)
     done = iter(range(1, len(timesteps) + 1))
 
-    def overwriting(*values: Any, **options: Any) -> tuple[torch.Tensor]:
+    def step_and_keep(*values: Any, **options: Any) -> tuple[torch.Tensor]:
         latents = step(*values, **options)[0]
         at = next(done)
         if at < len(timesteps):
@@ -201,7 +201,7 @@ def overwrite(scheduler: Any, noise: torch.Tensor, beginning: loop.Beginning) ->
             latents = torch.lerp(kept, latents, change)
         return (latents,)
 
-    scheduler.step = overwriting
+    scheduler.step = step_and_keep
 
 
 def figures(task: Task, repainted: np.ndarray, kept: np.ndarray, verdict: Verdict) -> dict:
@@ -262,7 +262,7 @@ class Painter:
             prompt=caption(task.asked, 0, plain=True), steps=self.steps, seed=seed,
             width=SIDE, height=SIDE, from_picture=asked,
         )  # fmt: skip
-        with keeping(row.way):
+        with keep_outside(row.way):
             events = text_to_image.run(request, self.cache, threading.Event())
             (made,) = [np.asarray(e.image) for e in events if isinstance(e, Picture)]
         kept = open_repainting(asked, (SIDE, SIDE), self.home).mask == 0

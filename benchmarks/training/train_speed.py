@@ -177,7 +177,7 @@ def fill_class_pictures(request, entry, home: Path) -> None:
     folder = class_pictures.folder_of(request, entry, home)
     folder.mkdir(parents=True, exist_ok=True)
     photos = files_of(request, home)
-    for number in class_pictures.missing(folder, request.class_pictures):
+    for number in class_pictures.list_missing(folder, request.class_pictures):
         picture = Image.open(photos[number % len(photos)]).resize((entry.native_size,) * 2)
         picture.save(folder / f"{number:04d}.png")
 

@@ -145,13 +145,13 @@ def find(entry: ChatEntry, home: Path) -> Path | None:
                 model=entry.title,
                 package=source.package,
             )
-        return _existing(Path(spec.origin).parent / source.file, entry)
+        return _require_file(Path(spec.origin).parent / source.file, entry)
     if source.hub:
         return find_download(source.hub, source.file, home / HUB_FOLDER)
-    return _existing(home / FOLDER / (source.folder or source.file), entry)
+    return _require_file(home / FOLDER / (source.folder or source.file), entry)
 
 
-def _existing(path: Path, entry: ChatEntry) -> Path:
+def _require_file(path: Path, entry: ChatEntry) -> Path:
     if not path.exists():
         raise Unavailable(
             "The file {file} of {model} is not there.", file=path.name, model=entry.title

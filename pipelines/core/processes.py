@@ -303,7 +303,7 @@ class WorkFolder:
         (self.path / "stop").unlink(missing_ok=True)
 
     @property
-    def stopping(self) -> bool:
+    def is_stopping(self) -> bool:
         return (self.path / "stop").exists()
 
     # --- one process at a time --------------------------------------------------------------
@@ -323,7 +323,7 @@ class WorkFolder:
             yield mine
 
     @property
-    def running(self) -> bool:
+    def is_running(self) -> bool:
         """Whether a process is at work here, whoever started it."""
         if not (self.path / "lock").exists():  # looking makes one, which would look like new work
             return False
@@ -384,7 +384,7 @@ def follow(
     stepping = False
     while True:
         # A launcher that was killed may leave its process at work.
-        over = (process is None or process.poll() is not None) and not folder.running
+        over = (process is None or process.poll() is not None) and not folder.is_running
         lines, heard = folder.progress(heard)
         stepping = stepping or any(line["event"] == "step" for line in lines)
         yield from lines

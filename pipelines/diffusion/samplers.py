@@ -182,7 +182,7 @@ class Samplers:
             )
         return schedule
 
-    def fitting(self, family: str, own: str | None = None) -> list[Sampler]:
+    def list_fitting(self, family: str, own: str | None = None) -> list[Sampler]:
         """What the picker lists for models of ``family`` whose default sampler is ``own``.
 
         UNet families take every sampler. The pipelines of the others compute the steps for their
@@ -219,7 +219,7 @@ def check_fit(
     Raises:
         BadRequest: says which ones would.
     """
-    fitting = samplers.fitting(family, own)
+    fitting = samplers.list_fitting(family, own)
     if sampler not in fitting:
         raise BadRequest(
             "{sampler} does not work with models of the family {family}; they take: {fitting}.",

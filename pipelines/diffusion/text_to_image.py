@@ -352,7 +352,7 @@ def unet_batch(
         noise = first.noise()
         beginning = None
         if repainting is not None:
-            beginning = _beginning(model, asked, repainting, first.start, noise)
+            beginning = _make_beginning(model, asked, repainting, first.start, noise)
         latents = yield from first.run(noise, beginning, (0, total), steering, words, repainting)
     if second is not None and hires.is_latent:
         if latents is None:
@@ -540,7 +540,7 @@ def _count_chunks(model: DiffusionModel, picture: TextToImageRequest) -> tuple[i
     return tuple(count_chunks(model.pipe, [*set(said[0]), *set(said[1])]) for said in passes)
 
 
-def _beginning(
+def _make_beginning(
     model: DiffusionModel,
     asked: FromPicture,
     repainting: Repainting,

@@ -41,7 +41,7 @@ def held_out_loss(
         conditions: what the network is given of a batch besides latents and timesteps.
     """
     losses = []
-    with _evaluating(network):
+    with _without_dropout(network):
         for draw in range(DRAWS):
             example = photos[draw % len(photos)][0]
             batch = Batch(example.mean[None], [example.caption], 1, example.size)
@@ -75,7 +75,7 @@ def remark_on(before: float | None, after: float, rate: float) -> Message | None
 
 
 @contextlib.contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
+def _without_dropout(network: nn.Module) -> Iterator[None]:
     """Without dropout; afterwards each module is as it was."""
     modes = [(module, module.training) for module in network.modules()]
     network.eval()

@@ -93,7 +93,7 @@ def preflight(
     missing = 0
     if request.has_prior:
         folder = class_pictures.folder_of(request, entry, home)
-        missing = len(class_pictures.missing(folder, request.class_pictures))
+        missing = len(class_pictures.list_missing(folder, request.class_pictures))
     flops = _GPU_FLOPS if device.startswith("cuda") else _CPU_FLOPS * cores
     forward = _FLOPS_PER_PARAMETER_AND_LATENT * parameters * latents / flops  # seconds
     passes = 3 if request.method == "full" else 2.2  # no gradients of frozen weights

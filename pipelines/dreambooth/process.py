@@ -75,7 +75,7 @@ def run(
     entry = Catalog(home, own=LoraLibrary(home)).get(request.model)
     expected = preflight(request, entry, subject, home, cache.device, available_cores())
     follower, process = _Follower(folder, request), None
-    found = folder.running
+    found = folder.is_running
     if found:
         # An earlier studio has left it at work, and asked it to stop if it had the time to. That is
         # taken back; where it was seen already, the trainer is started again below.

@@ -125,7 +125,7 @@ class Trainer:
         request, accelerator = self.request, self.accelerator
         folder = class_pictures.folder_of(request, self.entry, self.folder.home)
         count = request.class_pictures
-        here = class_pictures.missing(folder, count)[
+        here = class_pictures.list_missing(folder, count)[
             accelerator.process_index :: accelerator.num_processes
         ]
         total = len(here)
@@ -409,7 +409,7 @@ class Trainer:
 
     def _asked_to_stop(self) -> bool:
         """Whether the stop file is there; all processes get the main one's answer."""
-        asked = self.folder.stopping
+        asked = self.folder.is_stopping
         if self.accelerator.num_processes == 1:
             return asked
         flag = torch.tensor(int(asked and self.accelerator.is_main_process), device=self.device)
@@ -463,7 +463,7 @@ class _StopFlag:
         self._folder = folder
 
     def is_set(self) -> bool:
-        return self._folder.stopping
+        return self._folder.is_stopping
 
 
 def _detach(tensor: Tensor | None) -> Tensor | None:

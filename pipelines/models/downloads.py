@@ -254,7 +254,7 @@ class Repository:
         _check_disk(title, folder, total - here)
         done = 0
         for name in names:
-            self.get(name, folder, _reporting(title, done, total, notes), verified)
+            self.get(name, folder, _progress_bar_class(title, done, total, notes), verified)
             done += self.files[name].size or 0
 
 
@@ -311,7 +311,7 @@ class _Silent(tqdm):
         super().__init__(*args, **{**kwargs, "disable": True})
 
 
-def _reporting(title: str, before: int, total: int, notes: Notes) -> type[tqdm]:
+def _progress_bar_class(title: str, before: int, total: int, notes: Notes) -> type[tqdm]:
     """A progress bar that tells ``notes`` the bytes of all files together."""
 
     class Reporting(_Silent):

@@ -89,10 +89,10 @@ def enlarge(
     else:
         yield 0, 1
     method = Image.Resampling.NEAREST if name == NEAREST else Image.Resampling.LANCZOS
-    return _covering(picture, size, method)
+    return _cover(picture, size, method)
 
 
-def _covering(picture: Image.Image, size: tuple[int, int], method: Image.Resampling) -> Image.Image:
+def _cover(picture: Image.Image, size: tuple[int, int], method: Image.Resampling) -> Image.Image:
     """The picture scaled so that it covers ``size``, and cut to it about the middle."""
     scale = max(size[0] / picture.width, size[1] / picture.height)
     width, height = size[0] / scale, size[1] / scale

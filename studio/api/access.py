@@ -287,14 +287,14 @@ class Access:
         """What is open to everybody, within a time: who sends slowly holds a place of others."""
         begun = False
 
-        async def noting(message: Message) -> None:
+        async def note_begin(message: Message) -> None:
             nonlocal begun
             begun = True
             await send(message)
 
         try:
             async with asyncio.timeout(STRANGER_SECONDS):
-                await self.app(scope, receive, noting)
+                await self.app(scope, receive, note_begin)
         except TimeoutError:
             if not begun:
                 await JSONResponse(

@@ -160,7 +160,7 @@ class VisitorLimits:
         headers = HTTPConnection(scope).headers
         length = headers.get("content-length", "")
         announced = int(length) if length.isdecimal() else 0
-        room = self.uploads.receiving(owner, announced)
+        room = self.uploads.receive(owner, announced)
         reservation = await anyio.to_thread.run_sync(room.__enter__)
         answer = _Answer(send, lambda paths: self.uploads.enter(owner, paths))
         arriving.set(reservation)

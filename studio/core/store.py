@@ -391,7 +391,7 @@ class Store:
         return self.row(query, (*values, owner, owner))[0]
 
     @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
         """Several queries inside see the same rows; nothing may be written."""
         with self._lock:
             yield self._connection
@@ -449,7 +449,7 @@ class Store:
         return other
 
     @contextmanager
-    def searching(self, seconds: float = SEARCH_SECONDS) -> Iterator[sqlite3.Connection]:
+    def search_connection(self, seconds: float = SEARCH_SECONDS) -> Iterator[sqlite3.Connection]:
         """A connection of its own, for queries that may take long: nobody else waits for it.
 
         All queries inside see the same rows; nothing can be written.

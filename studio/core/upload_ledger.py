@@ -72,7 +72,7 @@ class UploadLedger:
         self._many = MANY_OWNERS
         self._reserved: Counter[str] = Counter()
 
-    def waiting(self, owner_id: str) -> tuple[int, int]:
+    def count_waiting(self, owner_id: str) -> tuple[int, int]:
         """Number and bytes of an owner's files that have arrived and not been taken yet."""
         sizes: list[int] = []
         for path in list(self._files.get(owner_id, ())):
@@ -87,7 +87,7 @@ class UploadLedger:
         return len(sizes), sum(sizes)
 
     @contextmanager
-    def receiving(self, owner: Owner, announced: int) -> Iterator[Reservation]:
+    def receive(self, owner: Owner, announced: int) -> Iterator[Reservation]:
         """Room for an upload inside; what has come of one that breaks off is deleted.
 
         Args:
@@ -127,7 +127,7 @@ class UploadLedger:
             return path in self._files.get(owner.id, ()) and path.is_file()
 
     def _reserve(self, owner: Owner, size: int) -> None:
-        count, waiting = self.waiting(owner.id)
+        count, waiting = self.count_waiting(owner.id)
         if count >= MAX_WAITING_FILES:
             raise Busy(
                 "{count} of your files have been uploaded and not been used yet; {limit} are "

@@ -54,7 +54,7 @@ class AssetCache:
             await self.app(scope, receive, send)
             return
         asked = Headers(scope=scope)
-        key = (scope["path"], _encoding(asked.get("accept-encoding", "")))
+        key = (scope["path"], _choose_encoding(asked.get("accept-encoding", "")))
         asset = self._assets.get(key)
         if asset is None:
             headers = [each for each in scope["headers"] if not PARTS.fullmatch(each[0])]
@@ -70,7 +70,7 @@ class AssetCache:
         await sent(scope, receive, send)
 
 
-def _encoding(accepted: str) -> str:
+def _choose_encoding(accepted: str) -> str:
     return next((each for each in ("br", "gzip") if each in accepted), "")
 
 

@@ -89,7 +89,7 @@ async def collect_answer(
     """What ``app`` answers, or None where that is an error, which is sent on."""
     status, headers, body = 0, Headers(), []
 
-    async def collecting(message: Message) -> None:
+    async def collect(message: Message) -> None:
         nonlocal status, headers
         if message["type"] == "http.response.start":
             status, headers = message["status"], Headers(raw=message["headers"])
@@ -98,7 +98,7 @@ async def collect_answer(
         elif message["type"] == "http.response.body":
             body.append(message.get("body", b""))
 
-    await app(scope, receive, collecting)
+    await app(scope, receive, collect)
     return (headers, b"".join(body)) if status == 200 else None
 
 

@@ -197,6 +197,6 @@ def _facts(studio: Studio, visitor: Visitor) -> list[tuple[str, str]]:
         for entry in studio.device.list_loaded()
     ]
     facts.append(("Loaded", ", ".join(loaded) or visitor.say("nothing yet")))
-    waiting = studio.jobs.waiting()
+    waiting = studio.jobs.count_unfinished()
     facts.append(("Queue", str(waiting) if waiting else visitor.say("empty")))
     return facts

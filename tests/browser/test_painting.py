@@ -61,7 +61,7 @@ def long_job(studio, visit, rest_at):
     jobs = studio[0].jobs
     for job in jobs.list("local"):
         jobs.cancel("local", job.id)
-    wait_until(lambda: not jobs.waiting())
+    wait_until(lambda: not jobs.count_unfinished())
 
 
 def test_paint_shows_the_picture_and_its_settings_and_what_cannot_be_painted_is_said(visit):

@@ -104,7 +104,7 @@ def test_after_a_power_cut_a_training_goes_on_and_another_persons_runs_too(tmp_p
             each.kill()
         psutil.wait_procs(processes, timeout=PATIENCE)
     folder = TrainingFolder.at(checkpoint.parents[1])
-    assert not folder.running
+    assert not folder.is_running
 
     studio = open_studio(options)
     try:

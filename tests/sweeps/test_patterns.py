@@ -27,7 +27,7 @@ from pipelines.diffusion.lora.tags import (
     without_tags,
 )
 from pipelines.diffusion.prompts import is_weighted
-from pipelines.diffusion.wording.wildcards import matching
+from pipelines.diffusion.wording.wildcards import match_names
 from pipelines.dreambooth.data.captions import _whole_word
 from pipelines.dreambooth.data.subjects import meaning_in_prompts
 from pipelines.grids.cells import _order
@@ -88,7 +88,7 @@ READERS: tuple[Callable[[str], object], ...] = (
     read_root_path,
     read_prompt,
     lambda text: _order(text, ["a", "a a", "(a"]),
-    lambda text: matching(text, ["a" * 100, "a/b-a.a"]),
+    lambda text: match_names(text, ["a" * 100, "a/b-a.a"]),
     lambda text: read_conversation({"chat": {"messages": [{"role": "user", "content": text}]}}),
 )
 PHRASES = (*PIECES, "++", "# ", "--a ", "embedding:", "[a:", "(a)", ")1",

@@ -159,7 +159,7 @@ class LlamaCpp:
             "return_progress": True,
             "cache_prompt": True,
             "n_predict": min(request.max_new_tokens or room, room),
-            **sampling(request, self.context_length),
+            **sampling_options(request, self.context_length),
         }
         for data in self._stream(body, stop):
             yield self._event(data)
@@ -226,7 +226,7 @@ class LlamaCpp:
     def _stream(self, body: dict[str, Any], stop: threading.Event) -> Iterator[dict[str, Any]]:
         """What the worker says to a completion, object by object, the last one included."""
         with (
-            self._failing(stop),
+            self._explain_failures(stop),
             self._new_client() as client,  # one each: ending the connection ends the computing
             client.stream("POST", "/completion", json=body) as response,
             close_when(stop, response),
@@ -343,15 +343,15 @@ class LlamaCpp:
         )
 
     def _get(self, path: str) -> Any:
-        with self._failing():
+        with self._explain_failures():
             return self._client.get(path).json()
 
     def _post(self, path: str, body: dict[str, Any]) -> Any:
-        with self._failing():
+        with self._explain_failures():
             return self._client.post(path, json=body).json()
 
     @contextlib.contextmanager
-    def _failing(self, stop: threading.Event | None = None) -> Iterator[None]:
+    def _explain_failures(self, stop: threading.Event | None = None) -> Iterator[None]:
         """Says why when the worker cannot be reached."""
         try:
             yield
@@ -434,7 +434,7 @@ class LlamaCpp:
         return Words(data["content"], len(data.get("tokens", ())) or 1, odds)
 
 
-def sampling(request: Generation, context_length: int) -> dict[str, Any]:
+def sampling_options(request: Generation, context_length: int) -> dict[str, Any]:
     """llama.cpp's names for a request's sampling, in the order that all backends share."""
     return {
         "samplers": ["penalties", "top_k", "top_p", "min_p", "temperature"],

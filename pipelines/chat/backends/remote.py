@@ -72,7 +72,7 @@ class Remote:
         body, reader = body_for(request, self.entry), AnswerReader()
         start, first = time.monotonic(), None
         with (
-            self._failing(stop, reader),
+            self._explain_failures(stop, reader),
             self._client() as client,
             client.stream("POST", path, json=body) as response,
             close_when(stop, response),
@@ -125,7 +125,7 @@ class Remote:
         )
 
     @contextlib.contextmanager
-    def _failing(self, stop: threading.Event, reader: AnswerReader) -> Iterator[None]:
+    def _explain_failures(self, stop: threading.Event, reader: AnswerReader) -> Iterator[None]:
         """Says what is wrong with the connection."""
         try:
             yield

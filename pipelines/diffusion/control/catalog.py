@@ -176,14 +176,14 @@ class ControlCatalog:
         """Why files and folders of one's own cannot be used, by their names."""
         return [each.reason for each in self._local() if isinstance(each, _Refusal)]
 
-    def fitting(self, base: ModelEntry) -> list[ControlEntry]:
+    def list_fitting(self, base: ModelEntry) -> list[ControlEntry]:
         """Those that steer ``base``."""
         return [entry for entry in self.models() if entry.fits(base)]
 
     def check_fit(self, entry: ControlEntry, base: ModelEntry) -> None:
         """Raises BadRequest with the names of those that fit when ``entry`` does not."""
         if not entry.fits(base):
-            raise does_not_fit(entry, base, self.fitting(base))
+            raise does_not_fit(entry, base, self.list_fitting(base))
 
     def _local(self) -> Iterator[ControlEntry | _Refusal]:
         folder = self.home / FOLDER

@@ -72,10 +72,10 @@ def run(
         }
         started = time.perf_counter()
 
-        def steering(total: int, size: tuple[int, int]) -> Steering:
+        def make_steering(total: int, size: tuple[int, int]) -> Steering:
             return Steering(units[size], total, base.unet)
 
-        backend = partial(unet_batch, steering=steering)
+        backend = partial(unet_batch, steering=make_steering)
         backend = yield from with_upscaler(backend, settings, leases, cache, stop)
         loras = yield from paint_request(
             base, settings, stop, backend, partial(_prepare, base), apply
@@ -152,13 +152,13 @@ def _check_shape(control: ControlModel, base: DiffusionModel) -> None:
         if for_middle:  # those for SDXL have a map for the UNet's middle besides
             fits = fits and own.adapter_type == "full_adapter_xl" and for_middle == widths[-1:]
     if not fits:
-        raise does_not_fit(control.entry, base.entry, _fitting(base))
+        raise does_not_fit(control.entry, base.entry, _list_fitting(base))
 
 
 def _plain(value):
     return list(value) if isinstance(value, (list, tuple)) else value
 
 
-def _fitting(base: DiffusionModel):
+def _list_fitting(base: DiffusionModel):
     catalog = ControlCatalog(base.home)
-    return [entry for entry in catalog.fitting(base.entry) if entry.source.folder is None]
+    return [entry for entry in catalog.list_fitting(base.entry) if entry.source.folder is None]

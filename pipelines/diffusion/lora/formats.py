@@ -151,7 +151,7 @@ def open_lora(path: Path, file: str, config: Mapping[str, Any] | None = None) ->
         BadRequest: it is no safetensors file, or no LoRA or embedding that Atelier can use.
     """
     header = read_header(path, file)
-    if (embedding := _embedding(header, file)) is not None:
+    if (embedding := _read_embedding(header, file)) is not None:
         return embedding
     entries, unread, styles = _entries(header)
     if not any(roles.keys() & {"down", "up"} for roles in entries.values()):
@@ -393,7 +393,7 @@ def _is_number(value: Any) -> bool:
 # --- what is known of it --------------------------------------------------------------------------
 
 
-def _embedding(header: Header, file: str) -> LoraFile | None:
+def _read_embedding(header: Header, file: str) -> LoraFile | None:
     """The file as an embedding: A1111's of SD 1.x and 2.x or of SDXL, or diffusers'.
 
     Raises:

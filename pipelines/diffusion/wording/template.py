@@ -28,7 +28,7 @@ from pipelines.diffusion.wording.grammar import (
     parse,
     parse_line,
 )
-from pipelines.diffusion.wording.wildcards import Wildcards, matching
+from pipelines.diffusion.wording.wildcards import Wildcards, match_names
 
 TEMPLATE, NEGATIVE_TEMPLATE = "Template", "Negative Template"
 HIRES_TEMPLATES = {"prompt": "Hires Template", "negative_prompt": "Hires Negative Template"}
@@ -183,7 +183,7 @@ class Template:
     def _list_cost(self, pattern: str, within: tuple[str, ...], scope: Meanings) -> Cost:
         self._lines(pattern)
         return _largest(
-            self._cost_of_list(name, within, scope) for name in matching(pattern, self._names)
+            self._cost_of_list(name, within, scope) for name in match_names(pattern, self._names)
         )
 
     def _cost_of_list(self, name: str, within: tuple[str, ...], scope: Meanings) -> Cost:
@@ -243,7 +243,7 @@ class Template:
         if pattern not in self._found:
             if self._names is None:
                 self._names = self._wildcards.names()
-            names = matching(pattern, self._names)
+            names = match_names(pattern, self._names)
             self._found[pattern] = tuple(each for name in names for each in self._list(name))
         return self._found[pattern]
 

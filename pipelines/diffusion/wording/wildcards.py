@@ -192,7 +192,7 @@ def _fits(parts: list[str], name: str) -> bool:
     return len(name) in ends
 
 
-def matching(pattern: str, names: list[str]) -> list[str]:
+def match_names(pattern: str, names: list[str]) -> list[str]:
     """Those of ``names`` that a name, or a pattern with ``*``, ``**`` or ``?``, means.
 
     Raises:

@@ -43,7 +43,7 @@ def steps_for(entry: ModelEntry) -> int:
     return min(entry.defaults.steps, STEPS)
 
 
-def missing(folder: Path, count: int) -> list[int]:
+def list_missing(folder: Path, count: int) -> list[int]:
     """Numbers of the pictures that are still to be painted."""
     return [n for n in range(count) if not is_whole(folder / f"{n:04d}.png")]
 

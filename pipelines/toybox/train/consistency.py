@@ -51,7 +51,7 @@ from pipelines.toybox.train.unet import (
     SCHEDULE,
     Latents,
     Samples,
-    for_training,
+    prepare_for_training,
     timesteps,
     update_average,
 )
@@ -266,10 +266,10 @@ def train(
         save_minutes: how often to save the state.
     """
     device = run.device
-    unet = for_training(unet, device).eval().requires_grad_(False)
+    unet = prepare_for_training(unet, device).eval().requires_grad_(False)
     text_encoder = text_encoder.to(device).eval().requires_grad_(False)
     vae = vae.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
-    network = for_training(make_network("controlnet", unet), device)
+    network = prepare_for_training(make_network("controlnet", unet), device)
     ema = copy.deepcopy(network).requires_grad_(False)
     run.load(ema=ema)
     network.load_state_dict(ema.state_dict())

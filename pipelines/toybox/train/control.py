@@ -27,7 +27,7 @@ from pipelines.toybox.train.sketches import rough_depth, sketch
 from pipelines.toybox.train.unet import (
     Latents,
     Samples,
-    for_training,
+    prepare_for_training,
     sample,
     timesteps,
     update_average,
@@ -113,10 +113,10 @@ def train(
         minutes, batch, lr, anneal, sheet_minutes: as :func:`train_unet.train` takes them.
     """
     device = run.device
-    unet = for_training(unet, device).eval().requires_grad_(False)
+    unet = prepare_for_training(unet, device).eval().requires_grad_(False)
     text_encoder = text_encoder.to(device).eval().requires_grad_(False)
     latents.vae.to(device)
-    network = for_training(make_network(method, unet), device)
+    network = prepare_for_training(make_network(method, unet), device)
     ema = copy.deepcopy(network).requires_grad_(False)
     run.load(network=network, ema=ema)
     optimizers = Optimizers(network, first_and_last=NEXT_TO_THE_EDGE)

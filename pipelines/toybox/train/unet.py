@@ -129,7 +129,7 @@ def train(
     vae = latents.vae.to(device)
     text_encoder = text_encoder.to(device).eval().requires_grad_(False)
     unet = make_unet(text_encoder.config.hidden_size, vae.config.latent_channels)
-    unet = for_training(unet, device)
+    unet = prepare_for_training(unet, device)
     ema = copy.deepcopy(unet).requires_grad_(False)
     run.load(unet=unet, ema=ema)
     optimizers = Optimizers(unet, first_and_last=("conv_in", "conv_out", "time_embedding"))
@@ -210,7 +210,7 @@ def update_average(
     torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - decay)
 
 
-def for_training(model: torch.nn.Module, device: str) -> torch.nn.Module:
+def prepare_for_training(model: torch.nn.Module, device: str) -> torch.nn.Module:
     """The model where and how it trains fastest."""
     model = model.to(device, memory_format=torch.channels_last)
     if device == "cpu" and hasattr(model, "set_attn_processor"):

@@ -228,7 +228,7 @@ class Gallery(Keeper):
             "until": None if until is None else _end_of(until),
             "limit": limit,
         }
-        with self._store.searching() as connection:
+        with self._store.search_connection() as connection:
             return [_picture(row) for row in connection.execute(_SEARCH, values)]
 
     def ids_found(self, owner: str, text: str) -> list[str]:

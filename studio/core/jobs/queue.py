@@ -90,7 +90,7 @@ class Jobs(Keeper):
 
     def recover(self) -> None:
         """Takes up what an earlier studio has left; no worker may be at work yet."""
-        self._worker.recover(self._chores.resuming)
+        self._worker.recover(self._chores.resumable_kinds)
 
     def start(self) -> None:
         """Takes up what an earlier studio has left, and starts the workers."""
@@ -314,12 +314,12 @@ class Jobs(Keeper):
             NotFound: there is no such job of the owner's.
         """
         self.get(owner, job_id)
-        running = self._running(job_id)
+        running = self._find_running(job_id)
         return running.progress.preview if running else None
 
     def position(self, job_id: str) -> int | None:
         """0 while it runs, 1 when it is next, …; None when it is neither running nor queued."""
-        if self._running(job_id) is not None:
+        if self._find_running(job_id) is not None:
             return 0
         for worker in (self._worker, self._chores):
             if job_id in (order := list(worker.order())):
@@ -338,13 +338,13 @@ class Jobs(Keeper):
 
     def seconds_left(self, job_id: str) -> float | None:
         """Until the last of the steps that a running job counts; None where it cannot be told."""
-        if (running := self._running(job_id)) is None:
+        if (running := self._find_running(job_id)) is None:
             return None
         return running.pace.seconds_left(time.monotonic()) if running.pace is not None else None
 
     def part(self, job_id: str) -> tuple[int, int] | None:
         """Which of its equal parts a running job is at, from 1 on, and of how many."""
-        running = self._running(job_id)
+        running = self._find_running(job_id)
         return None if running is None else running.progress.part
 
     def counts(self) -> dict[str, int]:
@@ -355,7 +355,7 @@ class Jobs(Keeper):
         )
         return {QUEUED: 0, RUNNING: 0} | {row["state"]: row["count"] for row in rows}
 
-    def waiting(self) -> int:
+    def count_unfinished(self) -> int:
         """Jobs that are not finished yet, of all owners."""
         return sum(self.counts().values())
 
@@ -364,7 +364,7 @@ class Jobs(Keeper):
     def _worker_of(self, kind: str) -> Worker:
         return self._chores if kind in self._kinds else self._worker
 
-    def _running(self, job_id: str) -> Running | None:
+    def _find_running(self, job_id: str) -> Running | None:
         """The job as its worker has it, while it runs."""
         running = (self._worker.running, self._chores.running)
         return next((each for each in running if each and each.job_id == job_id), None)
@@ -385,7 +385,7 @@ class Jobs(Keeper):
     def _with_progress(self, row: sqlite3.Row) -> Job:
         """A row as a job; of the running one with its newest progress."""
         job = job_of(row)
-        if job.state == RUNNING and (running := self._running(job.id)) is not None:
+        if job.state == RUNNING and (running := self._find_running(job.id)) is not None:
             newest = running.progress
             return replace(job, step=newest.step, total=newest.total, note=newest.note)
         return job

@@ -221,7 +221,7 @@ class Worker:
     # --- the work ---------------------------------------------------------------------------
 
     @property
-    def resuming(self) -> set[str]:
+    def resumable_kinds(self) -> set[str]:
         """The kinds of its jobs that go on where they were when they are run again."""
         return {kind for kind, engine in self._engines.items() if getattr(engine, "resumes", False)}
 
@@ -246,7 +246,7 @@ class Worker:
             # It was not the job's doing where that has moved on, and will do so again.
             connection.executemany(
                 "UPDATE jobs SET crashes = 0 WHERE state = ? AND step > 0 AND kind = ?",
-                [(RUNNING, kind) for kind in {*resuming, *self.resuming}],
+                [(RUNNING, kind) for kind in {*resuming, *self.resumable_kinds}],
             )
             connection.execute(
                 "UPDATE jobs SET state = ?, error = ?, finished = ? "

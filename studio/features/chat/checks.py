@@ -16,7 +16,7 @@ MAX_TITLE = 200
 _NOT_SAMPLING = {"model", "logprobs"}
 
 
-def checked_sampling(sampling: Mapping[str, Any], model: str) -> dict[str, Any]:
+def check_sampling(sampling: Mapping[str, Any], model: str) -> dict[str, Any]:
     """The fields of ``sampling`` that are not left to the model's file, as JSON.
 
     Raises:

@@ -23,10 +23,10 @@ from studio.core.quota import Keeper
 from studio.features.chat import rows, tree
 from studio.features.chat.checks import (
     check_room,
+    check_sampling,
     check_size,
     checked_message,
     checked_prompt,
-    checked_sampling,
     checked_title,
 )
 from studio.features.chat.records import (
@@ -63,12 +63,12 @@ class Conversations(Keeper):
     # --- looking ----------------------------------------------------------------------------
 
     def get(self, owner: str, conversation_id: str) -> Conversation:
-        with self.store.reading() as connection:
+        with self.store.snapshot() as connection:
             return rows.one(connection, owner, conversation_id)
 
     def lanes(self, owner: str, conversation_id: str) -> list[Conversation]:
         """All conversations of a group, this one among them, in their order."""
-        with self.store.reading() as connection:
+        with self.store.snapshot() as connection:
             return rows.lanes(connection, rows.one(connection, owner, conversation_id))
 
     def list(self, owner: str, limit: int = 50, before: str | None = None) -> list[Conversation]:
@@ -89,23 +89,23 @@ class Conversations(Keeper):
             BadRequest: ``before`` is no cursor.
             Busy: so many words in so long conversations are not found in time.
         """
-        with self.store.searching() as connection:
+        with self.store.search_connection() as connection:
             return search_conversations(connection, owner, text, limit, before)
 
     def path(self, owner: str, conversation_id: str) -> list[StoredMessage]:
         """The messages that are shown, first to last."""
-        with self.store.reading() as connection:
+        with self.store.snapshot() as connection:
             conversation = rows.one(connection, owner, conversation_id)
             return tree.path_to(connection, conversation.id, conversation.leaf)
 
     def path_to(self, owner: str, message_id: str) -> list[StoredMessage]:
         """The messages from a first one to this, whichever branch is shown."""
-        with self.store.reading() as connection:
+        with self.store.snapshot() as connection:
             message = tree.message_at(connection, owner, message_id)
             return tree.path_to(connection, message.conversation, message.id)
 
     def message(self, owner: str, message_id: str) -> StoredMessage:
-        with self.store.reading() as connection:
+        with self.store.snapshot() as connection:
             return tree.message_at(connection, owner, message_id)
 
     def latest(
@@ -115,20 +115,20 @@ class Conversations(Keeper):
 
         The words of a long conversation take long to read: nobody else waits for that.
         """
-        with self.store.searching(READ_SECONDS) as connection:
+        with self.store.search_connection(READ_SECONDS) as connection:
             conversation = rows.one(connection, owner, conversation_id)
             shown = tree.path_to(connection, conversation.id, conversation.leaf, latest)
             return shown, tree.facts_to(connection, conversation.id, conversation.leaf)
 
     def neighbour(self, owner: str, message_id: str, step: int) -> str | None:
         """The id of the message before (−1) or after (1) this one in its place, or None."""
-        with self.store.reading() as connection:
+        with self.store.snapshot() as connection:
             message = tree.message_at(connection, owner, message_id)
             return tree.neighbour(connection, message, step)
 
     def siblings(self, owner: str, message_id: str) -> list[StoredMessage]:
         """All messages in the place of this one, oldest first."""
-        with self.store.reading() as connection:
+        with self.store.snapshot() as connection:
             message = tree.message_at(connection, owner, message_id)
             values = (message.conversation, message.parent)
             return [message_of(row) for row in connection.execute(tree.SIBLINGS, values)]
@@ -172,7 +172,7 @@ class Conversations(Keeper):
                     title="",
                     model=name,
                     system_prompt=prompt,
-                    sampling=checked_sampling(sampling or {}, name),
+                    sampling=check_sampling(sampling or {}, name),
                 )
                 for lane, name in enumerate(models)
             ]
@@ -194,10 +194,10 @@ class Conversations(Keeper):
             BadRequest: a value out of bounds.
             Stale: see above.
         """
-        with self._changing(owner, conversation_id, revision) as (connection, now):
+        with self._change(owner, conversation_id, revision) as (connection, now):
             name = now.model if model is None else model
             prompt = now.system_prompt if system_prompt is None else system_prompt
-            choices = checked_sampling(now.sampling if sampling is None else sampling, name)
+            choices = check_sampling(now.sampling if sampling is None else sampling, name)
             connection.execute(
                 "UPDATE conversations SET model = ?, system_prompt = ?, sampling = ? WHERE id = ?",
                 (name, checked_prompt(prompt), json.dumps(choices), now.id),
@@ -212,7 +212,7 @@ class Conversations(Keeper):
             Stale: see above.
         """
         title = checked_title(title)
-        with self._changing(owner, conversation_id, revision) as (connection, now):
+        with self._change(owner, conversation_id, revision) as (connection, now):
             rows.set_title(connection, now.group_id, title)
         return self.get(owner, conversation_id)
 
@@ -224,7 +224,7 @@ class Conversations(Keeper):
             Busy: an answer is being written.
             Stale: see above.
         """
-        with self._changing(owner, conversation_id, revision) as (connection, now):
+        with self._change(owner, conversation_id, revision) as (connection, now):
             lanes = rows.lanes(connection, now)
             _check_lanes(len(lanes) + 1)
             copy = rows.insert(
@@ -235,7 +235,7 @@ class Conversations(Keeper):
                 title=now.title,
                 model=model,
                 system_prompt=now.system_prompt,
-                sampling=checked_sampling(now.sampling, model),
+                sampling=check_sampling(now.sampling, model),
                 revision=now.revision,
             )
             parent = None
@@ -256,7 +256,7 @@ class Conversations(Keeper):
             BadRequest: it stands alone.
             Stale: see above.
         """
-        with self._changing(owner, conversation_id, revision) as (connection, now):
+        with self._change(owner, conversation_id, revision) as (connection, now):
             others = [each for each in rows.lanes(connection, now) if each.id != now.id]
             if not others:
                 raise BadRequest("This conversation stands alone. Delete it as a whole.")
@@ -308,7 +308,7 @@ class Conversations(Keeper):
             Stale: see above.
         """
         text = checked_message(text)
-        with self._changing(owner, conversation_id, revision, now_said=True) as (connection, now):
+        with self._change(owner, conversation_id, revision, now_said=True) as (connection, now):
             check_size(connection, owner, self._settings.current)
             twin = secrets.token_urlsafe(12)
             added = []
@@ -334,7 +334,7 @@ class Conversations(Keeper):
         """
         text = checked_message(text)
         message = self.message(owner, message_id)
-        with self._changing(owner, message.conversation, revision, now_said=True) as (
+        with self._change(owner, message.conversation, revision, now_said=True) as (
             connection,
             now,
         ):
@@ -357,18 +357,18 @@ class Conversations(Keeper):
             Stale: see above.
         """
         message = self.message(owner, message_id)
-        with self._changing(owner, message.conversation, revision) as (connection, now):
+        with self._change(owner, message.conversation, revision) as (connection, now):
             for lane, each in _twins(connection, now, message):
                 rows.set_leaf(connection, lane.id, tree.deepest(connection, each))
         return self.lanes(owner, message.conversation)
 
     def check_size(self, owner: str) -> None:
         """Raises Busy when a guest keeps as many words as are allowed."""
-        with self.store.reading() as connection:
+        with self.store.snapshot() as connection:
             check_size(connection, owner, self._settings.current)
 
     @contextlib.contextmanager
-    def _changing(
+    def _change(
         self, owner: str, conversation_id: str, revision: int, now_said: bool = False
     ) -> Iterator[tuple[sqlite3.Connection, Conversation]]:
         """A transaction that raises the group's revision, if it is the one that was seen."""

@@ -70,7 +70,7 @@ def control_models(
     refused = known.list_refusals() if owner.is_host else []
     entries = known.models()
     if base is not None:
-        entries = known.fitting(studio.loras.entry(owner.id, base))
+        entries = known.list_fitting(studio.loras.entry(owner.id, base))
     # Not the source: where on this disk a model lies is nobody's business.
     hidden = {"source", "weights", "original"}
     return {

@@ -208,10 +208,12 @@ class UnitForm:
         """
         fields = {**_DEFAULTS, **(unit or {})}
         preprocessor = _known_preprocessor(fields["preprocessor"])
-        known = {entry.name: entry for entry in self.studio.control.fitting(base)}
+        known = {entry.name: entry for entry in self.studio.control.list_fitting(base)}
         control = known.get(fields["model"])
         method = control.method if control else None
-        method, model, mode, fit = self._steering(base, preprocessor, method, control, visitor)
+        method, model, mode, fit = self._update_steering(
+            base, preprocessor, method, control, visitor
+        )
         return [
             self._here(fields["picture"], visitor),
             gr.update(value=preprocessor.name, info=label(preprocessor.description)),
@@ -239,7 +241,7 @@ class UnitForm:
         except UserError:
             return ""
 
-    def _steering(
+    def _update_steering(
         self,
         base: ModelEntry,
         preprocessor: registry.Preprocessor,
@@ -252,7 +254,7 @@ class UnitForm:
         What does not fit the base gives way: to the model that suits the maps best, of the chosen
         method if there is one.
         """
-        fitting = self.studio.control.fitting(base)
+        fitting = self.studio.control.list_fitting(base)
         methods = [entry.method for entry in fitting]
         if method not in methods:
             method = next(iter(methods), METHODS[0][1])
@@ -298,7 +300,7 @@ class UnitForm:
             self._control(model),
             self._base(base),
         )
-        entries = [e for e in self.studio.control.fitting(entry) if e.method == method]
+        entries = [e for e in self.studio.control.list_fitting(entry) if e.method == method]
         best = min((self._rank(e, preprocessor) for e in entries), default=None)
         if chosen is not None and self._rank(chosen, preprocessor) != best:
             chosen = None
@@ -306,7 +308,7 @@ class UnitForm:
             gr.update(info=label(preprocessor.description)),
             _unless_empty(preprocessor),
             *self._parameters.show(preprocessor.parameters, {}),
-            *self._steering(entry, preprocessor, method, chosen, Visitor.of(request)),
+            *self._update_steering(entry, preprocessor, method, chosen, Visitor.of(request)),
         ]
 
     def _fit_models(
@@ -315,7 +317,7 @@ class UnitForm:
         """Another base model or method."""
         chosen = self._control(model)
         visitor = Visitor.of(request)
-        return self._steering(
+        return self._update_steering(
             self._base(base), _known_preprocessor(preprocessor), method, chosen, visitor
         )
 

@@ -19,10 +19,10 @@ _OLD = "Outlines stay"
 def strength_curves(entry: ModelEntry, visitor: Visitor) -> str:
     """The drawing for a model; empty where nothing has been measured."""
     curves = curves_of(entry)
-    return "" if curves is None else _drawing(curves, visitor)
+    return "" if curves is None else _draw(curves, visitor)
 
 
-def _drawing(curves: Curves, visitor: Visitor) -> str:
+def _draw(curves: Curves, visitor: Visitor) -> str:
     new, old = visitor.say(_NEW), visitor.say(_OLD)
     span = ""
     if curves.both is not None:

@@ -197,7 +197,7 @@ class Prunings(Keeper):
 
     def _delete(self, owner: str, known: Shortening) -> None:
         folder = PruneFolder(self._home, known.id)
-        if not known.ended or folder.running:
+        if not known.ended or folder.is_running:
             raise BadRequest("{name} is being made. Stop it first.", name=known.name)
         if known.made is not None:
             self._library.delete(owner, known.id)
@@ -225,7 +225,7 @@ class Prunings(Keeper):
             if folder.is_dir()
             and folder.name not in used
             and folder.stat().st_mtime < young
-            and not PruneFolder(self._home, folder.name).running
+            and not PruneFolder(self._home, folder.name).is_running
         ]
         yield from clear_folders(unused, dry_run)
 

@@ -98,9 +98,9 @@ class ShortenTab(Tab):
         )  # fmt: skip
         asked = [self._model, self._criterion, self._guard]
         seen = [self._model, self._method, self._guard, self._blocks]
-        self._scored.connect(events, self._score, _scoring, asked, self._scores, seen)
+        self._scored.connect(events, self._score, _read_score_form, asked, self._scores, seen)
         self._curved.connect(
-            events, self._draw_curve, _curving, [*asked, self._points], self._curve, []
+            events, self._draw_curve, _read_curve_form, [*asked, self._points], self._curve, []
         )
         given = [
             *asked,
@@ -110,7 +110,7 @@ class ShortenTab(Tab):
             self._name,
             self._minutes,
         ]
-        watches = self.panel.connect(events, self._shorten, self._shortening, given)
+        watches = self.panel.connect(events, self._shorten, self._read_shorten_form, given)
         # What was shortened can be shortened again, and what was deleted no longer.
         for ended in watches:
             ended.then(self._models, self._model, self._model, **QUIET)
@@ -150,7 +150,7 @@ class ShortenTab(Tab):
             return None
         return block_count(path) if path is not None else None
 
-    def _shortening(self, values: list[Any], visitor: Visitor) -> dict[str, Any]:
+    def _read_shorten_form(self, values: list[Any], visitor: Visitor) -> dict[str, Any]:
         *asked, method, blocks, share, name, minutes = values
         fields = {**_score_request(asked), "method": method, "heal_minutes": minutes or 0}
         if method == WIDTH:
@@ -222,11 +222,11 @@ def _score_request(values: list[Any]) -> dict[str, Any]:
     return {"model": model or "", "criterion": criterion, "guard": bool(guard)}
 
 
-def _scoring(values: list[Any], visitor: Visitor) -> dict[str, Any]:
+def _read_score_form(values: list[Any], visitor: Visitor) -> dict[str, Any]:
     return _score_request(values)
 
 
-def _curving(values: list[Any], visitor: Visitor) -> dict[str, Any]:
+def _read_curve_form(values: list[Any], visitor: Visitor) -> dict[str, Any]:
     *asked, text = values
     points = [part for part in re.split(r"[\s,;、，]+", str(text or "")) if part]
     if not all(part.isdecimal() for part in points):

@@ -58,7 +58,7 @@ def scores(
         f'<span style="bottom:{100 * _height(value, low, high, log):.1f}%">{_short(value)}</span>'
         for value in _marks(low, high, log)
     )
-    said = _going(sorted(gone), len(found), (low, high, log), visitor)
+    said = _dropped_blocks(sorted(gone), len(found), (low, high, log), visitor)
     many = " many" if len(found) > _MANY else ""
     by = _say(criterion, visitor)
     title = visitor.say(
@@ -108,7 +108,7 @@ def _legend(kept: bool, gone: bool, visitor: Visitor) -> str:
     return f'<div class="legend">{spans}</div>'
 
 
-def _going(
+def _dropped_blocks(
     gone: Sequence[int], blocks: int, scale: tuple[float, float, bool], visitor: Visitor
 ) -> str:
     low, _, log = scale

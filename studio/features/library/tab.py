@@ -78,7 +78,7 @@ class LibraryTab(Tab):
             # An entry may be deleted in another window.
             with contextlib.suppress(UserError):
                 record = self.studio.loras.get(visitor.owner.id, str(event._data.get("id")))
-                change = partial(_painting_with, record)
+                change = partial(_fields_with, record)
             return route.send(change, visitor, values)
 
         self._cards.use(send, route.inputs, route.outputs, preprocess=False, **QUIET)
@@ -140,7 +140,7 @@ class LibraryTab(Tab):
         return [cards, *self._merging.update_choices(records, chosen)]
 
 
-def _painting_with(record: LoraRecord, form: dict[str, Any]) -> dict[str, Any]:
+def _fields_with(record: LoraRecord, form: dict[str, Any]) -> dict[str, Any]:
     """The fields of ``form`` that change when ``record`` is to be painted with as well.
 
     What calls it up comes into a prompt that has nothing of that: without it, a learned word does

@@ -163,7 +163,7 @@ def _body(record: LoraRecord, visitor: Visitor) -> str:
         words = "It lies in the folder loras, for everybody. Rename or delete the file there."
         parts.append(views.summary([words], visitor))
     else:
-        own = _renaming(record, visitor) + _deletion(record, visitor)
+        own = _rename_form(record, visitor) + _deletion(record, visitor)
         parts.append(f'<div class="own">{own}</div>')
     return "".join(parts)
 
@@ -213,7 +213,7 @@ def _origin(record: LoraRecord, visitor: Visitor) -> str:
     return f'<dl class="numbers">{cells}</dl>' if cells else ""
 
 
-def _renaming(record: LoraRecord, visitor: Visitor) -> str:
+def _rename_form(record: LoraRecord, visitor: Visitor) -> str:
     title, words = escape(visitor.say("New name")), escape(visitor.say("Rename"))
     return (
         f'<form class="renaming"><input name="name" value="{escape(record.name)}" required '

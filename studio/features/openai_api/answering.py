@@ -86,13 +86,13 @@ class Answering(Response):
             for index, event in items:
                 if isinstance(event, Result):
                     facts[index] = event.data
-                    text += form.ending(index, event.data)
+                    text += form.end_choice(index, event.data)
                 elif isinstance(event, Words):
                     text += form.words(index, event)
                 elif isinstance(event, Reading):
                     reading[index] = event
             if len(facts) == count:
-                text += form.closing(facts[index] for index in range(count))
+                text += form.end_stream(facts[index] for index in range(count))
                 await _body(send, text, more=False)
                 return
             if not text and time.monotonic() - sent >= sse.HEARTBEAT_SECONDS:

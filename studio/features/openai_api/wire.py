@@ -53,14 +53,14 @@ class Format(ABC):
         """The next piece of a choice; empty where it would say nothing."""
 
     @abstractmethod
-    def ending(self, index: int, facts: dict[str, Any]) -> str:
+    def end_choice(self, index: int, facts: dict[str, Any]) -> str:
         """The last piece of a choice: why it ends."""
 
     @abstractmethod
     def choice(self, index: int, answer: Answer) -> schemas.Schema:
         """A choice of the whole answer."""
 
-    def closing(self, facts: Iterable[dict[str, Any]]) -> str:
+    def end_stream(self, facts: Iterable[dict[str, Any]]) -> str:
         """What ends the stream once all choices have."""
         if self._unsent:
             return DONE
@@ -97,7 +97,7 @@ class ChatFormat(Format):
             return ""
         return self._piece(index, schemas.Delta(content=words.text), logprobs=odds)
 
-    def ending(self, index: int, facts: dict[str, Any]) -> str:
+    def end_choice(self, index: int, facts: dict[str, Any]) -> str:
         return self._piece(index, schemas.Delta(), **_end(facts))
 
     def _piece(self, index: int, delta: schemas.Delta, **more: Any) -> str:
@@ -143,7 +143,7 @@ class CompletionFormat(Format):
         odds = self._odds(index, words.odds) if words.odds else None
         return self._piece(index, words.text, logprobs=odds) if words.text or odds else ""
 
-    def ending(self, index: int, facts: dict[str, Any]) -> str:
+    def end_choice(self, index: int, facts: dict[str, Any]) -> str:
         return self._piece(index, "", **_end(facts))
 
     def _piece(self, index: int, text: str, **more: Any) -> str:

@@ -205,7 +205,7 @@ class Subjects(Keeper):
         class_word: str | None = None,
     ) -> Subject:
         """Changes what is given; raises BadRequest as :meth:`create` does, and NotFound."""
-        with self._writing(owner, id) as subject:
+        with self._edit(owner, id) as subject:
             subject.change(name, identifier, class_word)
         return subject
 
@@ -219,7 +219,7 @@ class Subjects(Keeper):
         automatic: bool = False,
     ) -> Photo:
         """Changes a photo's caption or focus; see :meth:`Subject.change_photo`."""
-        with self._writing(owner, id) as subject:
+        with self._edit(owner, id) as subject:
             self._check_unused(subject)
             return subject.change_photo(photo_id, caption, focus, automatic)
 
@@ -230,7 +230,7 @@ class Subjects(Keeper):
             NotFound: there is none, or it is another's.
             BadRequest: the subject is being learnt right now.
         """
-        with self._writing(owner, id) as subject:
+        with self._edit(owner, id) as subject:
             self._check_unused(subject)
             subject.remove(photo_id)
 
@@ -255,7 +255,9 @@ class Subjects(Keeper):
             for use in (Use("subject", id), *(Use("lora", lora) for lora in made.loras)):
                 self._check_free(owner, use)
             # A trainer may outlive a studio that was killed.
-            if any(trainings.TrainingFolder(self._home, each).running for each in made.trainings):
+            if any(
+                trainings.TrainingFolder(self._home, each).is_running for each in made.trainings
+            ):
                 raise _is_learnt(self.get(owner, id))
             # The photos' row last: should this be cut off, the rest is found again by it.
             for picture in made.pictures:
@@ -327,7 +329,7 @@ class Subjects(Keeper):
         try:
             content = _good(data)
             self._quota.check_room(owner)
-            with self._writing(owner, id) as subject:
+            with self._edit(owner, id) as subject:
                 if caption is None:
                     return Outcome(shown, photo=subject.add(name, content))
                 own = subject.caption_from(caption, words_of_folder(name))
@@ -366,7 +368,7 @@ class Subjects(Keeper):
                 yield Outcome(kept.shown_name(path), refusal=several)
                 continue
             done.add(name)
-            with self._writing(owner, id) as subject:
+            with self._edit(owner, id) as subject:
                 own = subject.caption_from(caption)
                 for photo_id in named[name]:
                     subject.change_photo(photo_id, own)
@@ -392,7 +394,7 @@ class Subjects(Keeper):
                 yield Outcome(shown, refusal=refusal)
 
     @contextmanager
-    def _writing(self, owner: str, id: str) -> Iterator[Subject]:
+    def _edit(self, owner: str, id: str) -> Iterator[Subject]:
         """The subject, with nobody else writing to it."""
         with self._locks.hold(id):
             subject = self.get(owner, id)
@@ -504,11 +506,11 @@ def _outcomes_of_others(kinds: Mapping[str, Kind]) -> Iterator[Outcome]:
     for kind, words in _NO_PHOTOS.items():
         paths = [path for path, each in kinds.items() if each == kind]
         if paths:
-            named = ", ".join(dict.fromkeys(_telling(path, kind) for path in paths))
+            named = ", ".join(dict.fromkeys(_left_out_name(path, kind) for path in paths))
             yield Outcome(named[:80], note=Message(words, count=len(paths)))
 
 
-def _telling(path: str, kind: Kind) -> str:
+def _left_out_name(path: str, kind: Kind) -> str:
     """The folder for which a file was left out, or its name."""
     *folders, name = path.replace("\\", "/").split("/")
     return next((each for each in folders if kind_of(f"{each}/x.png") == kind), name)

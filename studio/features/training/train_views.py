@@ -208,7 +208,7 @@ class Learning:
         return next(reversed(self.steps.values()), {})
 
 
-def learning(found: Learning, training: str, total: int, visitor: Visitor) -> str:
+def learning_view(found: Learning, training: str, total: int, visitor: Visitor) -> str:
     """Loss curve, numbers and sample pictures of a training."""
     parts = [_numbers(found, visitor), loss_curve(found, total, visitor)]
     parts.append(samples(found.samples, training, visitor))

@@ -234,7 +234,7 @@ class TrainingForm:
         """
         shown = dict(fields)
         if "batch_size" in shown:
-            shown["batch_size"] = self._fitting(shown["batch_size"], subject, visitor)
+            shown["batch_size"] = self._limit_batch(shown["batch_size"], subject, visitor)
         for name in shown.keys() & set(_LINES):
             shown[name] = "\n".join(shown[name])
         known = {entry.name for entry in self._offer()}
@@ -309,9 +309,9 @@ class TrainingForm:
         self, batch: int | None, subject: str, changes: int, request: gr.Request
     ) -> tuple[int, int]:
         """The batch that was asked for, as far as the photos that are there now suffice."""
-        return self._fitting(batch or 1, subject, Visitor.of(request)), changes + 1
+        return self._limit_batch(batch or 1, subject, Visitor.of(request)), changes + 1
 
-    def _fitting(self, batch: int, subject: str, visitor: Visitor) -> int:
+    def _limit_batch(self, batch: int, subject: str, visitor: Visitor) -> int:
         count = self._count(subject, visitor)
         return min(batch, count) if count else batch
 

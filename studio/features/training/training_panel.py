@@ -100,7 +100,7 @@ class TrainingPanel(WorkPanel["Training"]):
         return views.result_panel(
             visitor,
             progress=progress,
-            beside=train_views.learning(found, training.id, total, visitor),
+            beside=train_views.learning_view(found, training.id, total, visitor),
             summary=views.summary(self._outcome(training, found), visitor),
             failure=failure,
         )

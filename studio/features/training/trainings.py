@@ -216,7 +216,7 @@ class Trainings(Keeper):
 
     def _delete(self, owner: str, id: str, job: Job | None) -> None:
         folder = TrainingFolder(self._home, id)
-        if folder.running or (job is not None and not job.ended):
+        if folder.is_running or (job is not None and not job.ended):
             name = job.request.get("name", id) if job is not None else id
             raise BadRequest("{name} is being trained. Stop it first.", name=name)
         if (subject := folder.subject) and (made := folder.library_id):
@@ -239,7 +239,7 @@ class Trainings(Keeper):
         unused += [
             each
             for each in self._old(FOLDER)
-            if each.name not in newest and not TrainingFolder(self._home, each.name).running
+            if each.name not in newest and not TrainingFolder(self._home, each.name).is_running
         ]
         yield from clear_folders(unused, dry_run)
         for id, job in newest.items():

@@ -150,7 +150,7 @@ class LargerTab(Tab):
             return self.studio.submissions.submit(visitor.owner, UPSCALE, fields)
         own = dict(zip(self._painting, painting, strict=True))
         brought = self.studio.inputs.get(visitor.owner.id, picture)
-        fields = enlarging(
+        fields = enlargement_fields(
             row.request if row is not None else {},
             picture,
             (brought.width, brought.height),
@@ -221,7 +221,7 @@ class LargerPanel(PicturePanel):
         return sorted(found, key=lambda job: job.created, reverse=True)
 
 
-def enlarging(
+def enlargement_fields(
     request: Mapping[str, Any],
     picture: str,
     size: tuple[int, int],

@@ -278,12 +278,12 @@ class PaintForm:
         return first_of(self._offer())
 
     def _own_sampler(self, entry: ModelEntry) -> Sampler | None:
-        fitting = self.samplers.fitting(entry.family, entry.defaults.sampler)
+        fitting = self.samplers.list_fitting(entry.family, entry.defaults.sampler)
         own = [sampler for sampler in fitting if sampler.name == entry.defaults.sampler]
         return next(iter([*own, *fitting]), None)
 
     def _sampler_picker(self, entry: ModelEntry, chosen: str | None = None) -> dict[str, Any]:
-        fitting = self.samplers.fitting(entry.family, entry.defaults.sampler)
+        fitting = self.samplers.list_fitting(entry.family, entry.defaults.sampler)
         names = [sampler.name for sampler in fitting]
         own = self._own_sampler(entry)
         value = chosen if chosen in names else own.name if own else None

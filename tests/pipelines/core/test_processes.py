@@ -27,7 +27,7 @@ from pipelines.core.processes import WorkFolder
 folder = WorkFolder(Path(sys.argv[1]))
 with folder.hold():
     folder.report("step", step=1)
-    while not folder.stopping:
+    while not folder.is_stopping:
         time.sleep(0.01)
     time.sleep(0.5)
     folder.report("saved")
@@ -60,7 +60,7 @@ def test_process_that_is_still_starting_is_ended_with_its_children(folder, monke
     stop.set()
     events = [line["event"] for line in processes.follow(folder, process, stop, 0)]
     assert events == ["stopping", "ended"]
-    assert folder.stopping
+    assert folder.is_stopping
     wait_until(lambda: not any(map(is_running, members)))
 
 

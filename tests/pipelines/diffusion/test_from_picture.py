@@ -273,7 +273,7 @@ def test_what_is_kept_in_soft_edges_is_the_picture_whatever_lies_below(cache, ho
     part = open_repainting(asked, (SIDE, SIDE), home)
     with cache.lease("tiny-sd1") as model:
         noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
-        begun = text_to_image._beginning(model, asked, part, 3, noise)
+        begun = text_to_image._make_beginning(model, asked, part, 3, noise)
         assert torch.equal(begun.latents, encode_picture(model, part.base))
     assert torch.equal(begun.below, begun.latents) == (content == "original")
 

@@ -396,7 +396,7 @@ def test_flow_matching_models_keep_their_own_scheduler():
         make_scheduler(FLUX, SAMPLERS.get("DDPM"), uniform)
     with pytest.raises(BadRequest, match=r"fit: Uniform, Karras, Exponential, Beta\."):
         make_scheduler(FLUX, euler, SAMPLERS.schedule("SGM Uniform"))
-    assert SAMPLERS.fitting("flux", "Euler") == [euler]
+    assert SAMPLERS.list_fitting("flux", "Euler") == [euler]
     with pytest.raises(BadRequest, match=r"DDPM .* of the family flux; they take: Euler\."):
         check_fit(SAMPLERS, SAMPLERS.get("DDPM"), uniform, 20, "flux", "Euler")
 

@@ -60,7 +60,7 @@ def test_a_training_under_accelerate_launch_ends_in_the_owners_library(ask, home
     assert (record.rank, record.triggers, record.base) == (4, ("sks cat",), "tiny-sd1")
     assert (record.training, record.subjects) == (request.training, (request.subject,))
     assert record.modules["unet"] > 0
-    assert not TrainingFolder(home, request.training).running
+    assert not TrainingFolder(home, request.training).is_running
 
 
 def at_once(folder, request, device, offline) -> subprocess.Popen:
@@ -213,9 +213,9 @@ def test_two_trainers_never_share_a_folder(ask, trainer):
     folder = trainer(ask()).folder
     with folder.hold() as mine:
         assert mine
-        assert folder.running
+        assert folder.is_running
         assert main_of(folder) == processes.TAKEN
-    assert not folder.running
+    assert not folder.is_running
 
 
 def test_the_trainer_runs_from_its_command_line(ask, trainer):

@@ -22,7 +22,7 @@ def test_a_stop_is_passed_on_and_what_was_learnt_is_in_the_library(
 ):
     launch = acting(f"""
 step(1)
-while not folder.stopping:
+while not folder.is_stopping:
     time.sleep(0.05)
 import shutil
 shutil.copytree({str(learnt)!r}, folder.result)
@@ -47,7 +47,7 @@ folder.report("stopped")
 
 def test_a_stop_before_the_first_step_leaves_the_library_empty(ask, home, cache, acting):
     launch = acting("""
-while not folder.stopping:
+while not folder.is_stopping:
     time.sleep(0.05)
 """)
     stop = threading.Event()

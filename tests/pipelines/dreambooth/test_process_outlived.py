@@ -43,7 +43,7 @@ shutil.copytree({str(learnt)!r}, folder.result)
 
 def at_work(folder: TrainingFolder) -> None:
     """Waits until a trainer holds the folder."""
-    wait_until(lambda: folder.running)
+    wait_until(lambda: folder.is_running)
 
 
 def followed(request, cache, child, launch, then=None) -> Result:
@@ -78,7 +78,7 @@ folder.report("stopped")
 """)(folder, request, "cpu", True)
     at_work(folder)
     again = acting(f"""
-assert not folder.stopping
+assert not folder.is_stopping
 step(1000)
 import shutil
 shutil.copytree({str(with_steps(learnt, 1000))!r}, folder.result, dirs_exist_ok=True)
@@ -117,7 +117,7 @@ def test_one_that_has_not_seen_yet_that_it_should_stop_goes_on(ask, home, cache,
     child = acting(f"""
 while not (folder.path / "go").exists():
     time.sleep(0.05)
-assert not folder.stopping
+assert not folder.is_stopping
 import shutil
 shutil.copytree({str(learnt)!r}, folder.result)
 """)(folder, request, "cpu", True)
@@ -170,7 +170,7 @@ def test_a_stop_that_a_person_asks_of_a_trainer_that_is_found_at_work_is_one(
     folder = TrainingFolder(home, request.training)
     folder.begin(request)
     child = acting(f"""
-while not folder.stopping:
+while not folder.is_stopping:
     time.sleep(0.05)
 import shutil
 shutil.copytree({str(with_steps(learnt, 40))!r}, folder.result)

@@ -30,12 +30,12 @@ def test_a_stop_amid_class_pictures_keeps_those_that_are_painted(ask, trainer, m
         made.run()
     monkeypatch.undo()
     folder = class_pictures.folder_of(request, made.entry, made.folder.home)
-    assert class_pictures.missing(folder, 10) == [8, 9]
+    assert class_pictures.list_missing(folder, 10) == [8, 9]
     kept = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     assert made.folder.about_result is None
     made.folder.go_on()
     trainer(request).run()
-    assert class_pictures.missing(folder, 10) == []
+    assert class_pictures.list_missing(folder, 10) == []
     assert all(path.stat().st_mtime_ns == when for path, when in kept.items())
 
 

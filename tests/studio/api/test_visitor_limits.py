@@ -46,39 +46,39 @@ def arrived(folder: Path, name: str, size: int) -> Path:
 
 def test_what_is_on_its_way_and_what_waits_take_room_together(ledger, folder):
     ledger.enter(ADA, [arrived(folder, "a", 40)])
-    with ledger.receiving(ADA, 50):
-        with pytest.raises(Busy, match="room for 10 B more"), ledger.receiving(ADA, 11):
+    with ledger.receive(ADA, 50):
+        with pytest.raises(Busy, match="room for 10 B more"), ledger.receive(ADA, 11):
             pass
-        with ledger.receiving(ADA, 10), ledger.receiving(BOB, 100):
+        with ledger.receive(ADA, 10), ledger.receive(BOB, 100):
             pass
-    with ledger.receiving(ADA, 60):
+    with ledger.receive(ADA, 60):
         pass
 
 
 def test_a_file_that_a_tab_has_read_gives_its_room_back(ledger, folder):
     path = arrived(folder, "a", 90)
     ledger.enter(ADA, [path])
-    assert ledger.waiting("ada") == (1, 90)
+    assert ledger.count_waiting("ada") == (1, 90)
     path.unlink()
-    assert ledger.waiting("ada") == (0, 0)
-    with ledger.receiving(ADA, 100):
+    assert ledger.count_waiting("ada") == (0, 0)
+    with ledger.receive(ADA, 100):
         pass
 
 
 def test_who_announces_less_than_is_sent_is_held_to_the_room_too(ledger):
-    with ledger.receiving(ADA, 0) as upload:
+    with ledger.receive(ADA, 0) as upload:
         for _ in range(10):
             upload.take(10)
         with pytest.raises(Busy):
             upload.take(10)
-    with ledger.receiving(ADA, 100):  # nothing is left of it
+    with ledger.receive(ADA, 100):  # nothing is left of it
         pass
 
 
 def test_what_a_broken_upload_has_left_goes_although_another_is_on_its_way(ledger, folder):
-    with ledger.receiving(BOB, 10) as slow:
+    with ledger.receive(BOB, 10) as slow:
         slow.files.append(arrived(folder, "tmpbob", 5))
-        with ledger.receiving(ADA, 50) as broken:
+        with ledger.receive(ADA, 50) as broken:
             broken.files += [arrived(folder, "tmpada", 30), folder / "tmpmoved"]
         assert [path.name for path in folder.iterdir()] == ["tmpbob"]
     assert not list(folder.iterdir())
@@ -122,7 +122,7 @@ def test_two_who_bring_the_same_photo_have_a_file_each(folder):
 @pytest.mark.parametrize("progress", [None, FileUploadProgress()])
 def test_a_form_without_files_is_said_and_leaves_nothing(ledger, folder, progress):
     form = ONE_FILE.removesuffix(b"--X--\r\n") + ONE_FILE.replace(b'; filename="a"', b"")
-    with ledger.receiving(ADA, 50) as upload:
+    with ledger.receive(ADA, 50) as upload:
         arriving.set(upload)
         with pytest.raises(HTTPException, match="no form of files"):
             read_form(folder, form, upload_id="x", upload_progress=progress)
@@ -133,12 +133,12 @@ def test_a_form_without_files_is_said_and_leaves_nothing(ledger, folder, progres
 def test_files_are_few_and_the_disk_keeps_some_room(ledger, folder, monkeypatch):
     monkeypatch.setattr(upload_ledger, "MAX_WAITING_FILES", 2)
     ledger.enter(ADA, [arrived(folder, name, 1) for name in "ab"])
-    with pytest.raises(Busy, match="2 of your files"), ledger.receiving(ADA, 1):
+    with pytest.raises(Busy, match="2 of your files"), ledger.receive(ADA, 1):
         pass
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=500_000_009))
-    with ledger.receiving(BOB, 9):
+    with ledger.receive(BOB, 9):
         pass
-    with pytest.raises(Busy, match="nearly full"), ledger.receiving(BOB, 10):
+    with pytest.raises(Busy, match="nearly full"), ledger.receive(BOB, 10):
         pass
 
 

@@ -48,7 +48,7 @@ def heal(
         UserError: the process failed; the sentence says why.
     """
     process = None
-    if folder.running:  # an earlier studio has left it at work
+    if folder.is_running:  # an earlier studio has left it at work
         folder.go_on()
         _, heard = folder.progress()
         yield from _follow(request, folder, None, stop, heard)

@@ -128,7 +128,7 @@ class Healer:
         healing = self.healing
         saved_at = time.monotonic()
         while self.seconds < healing.minutes * 60 and self.step != healing.steps:
-            if self.folder.stopping:
+            if self.folder.is_stopping:
                 self._stop()
             began = time.monotonic()
             loss = self._take_step()

@@ -16,7 +16,7 @@ from pipelines.chat.requests import STARTER
 from pipelines.core.errors import BadRequest, Busy
 from pipelines.core.messages import Message
 from studio.features.chat import rows, tree
-from studio.features.chat.checks import check_room, check_size, checked_sampling
+from studio.features.chat.checks import check_room, check_sampling, check_size
 from studio.features.chat.files import foreign_tree
 from studio.features.chat.files.foreign import PAUSE_MINUTES
 from studio.features.chat.files.foreign_tree import Found
@@ -93,7 +93,7 @@ class Exchange:
             if lane.system_prompt:
                 yield f"{gap}## system\n\n{lane.system_prompt}"
                 gap = "\n\n"
-            with self._store.reading() as connection:
+            with self._store.snapshot() as connection:
                 numbers = tree.numbers_to(connection, lane.id, lane.leaf)
             for each in self._messages(lane, numbers):
                 who = f"{each.role} ({each.model})" if each.model else each.role
@@ -115,11 +115,11 @@ class Exchange:
         )
 
     def _lanes(self, owner: str, conversation_id: str) -> list[Conversation]:
-        with self._store.reading() as connection:
+        with self._store.snapshot() as connection:
             return rows.lanes(connection, rows.one(connection, owner, conversation_id))
 
     def _all_messages(self, lane: Conversation) -> Iterator[StoredMessage]:
-        with self._store.reading() as connection:
+        with self._store.snapshot() as connection:
             numbers = tree.all_numbers(connection, lane.id)
         return self._messages(lane, numbers)
 
@@ -131,7 +131,7 @@ class Exchange:
         """
         for start in range(0, len(numbers), _AT_ONCE):
             some = numbers[start : start + _AT_ONCE]
-            with self._store.reading() as connection:
+            with self._store.snapshot() as connection:
                 found = tree.by_number(connection, some)
             if len(found) < len(some):
                 raise no_conversation(lane.id)
@@ -182,7 +182,7 @@ class Exchange:
                 left_out["room"] += 1
         if not ids:
             raise broken or refused or _nothing(left_out)
-        with self._store.reading() as connection:
+        with self._store.snapshot() as connection:
             found = [rows.one(connection, owner, each) for each in ids]
         first = max(found, key=lambda each: (each.updated, -each.number))
         remarks = _remarks(left_out)
@@ -197,7 +197,7 @@ class Exchange:
             created = min(entry.created or updated, updated)
         else:
             file = entry
-        sampling = [checked_sampling(lane.sampling, lane.model) for lane in file.lanes]
+        sampling = [check_sampling(lane.sampling, lane.model) for lane in file.lanes]
         group, twins = secrets.token_urlsafe(12), {}
         # Everybody else waits while a transaction runs: what can be made before, is.
         lanes = [_rows(lane, twins) for lane in file.lanes]

@@ -28,7 +28,7 @@ from pipelines.core.processes import LineProcess, UnreadableAnswer, unreadable_a
 from pipelines.core.sandbox import Files
 from pipelines.core.sizes import format_bytes
 from studio.core.jobs.slots import FairSlots
-from studio.features.chat.checks import checked_sampling
+from studio.features.chat.checks import check_sampling
 from studio.features.chat.conversations import MAX_LANES
 from studio.features.chat.files.foreign import (
     is_activity,
@@ -149,7 +149,7 @@ def _own(item: dict[str, Any]) -> ConversationFile:
     return file.model_copy(
         update={
             "lanes": tuple(
-                lane.model_copy(update={"sampling": checked_sampling(lane.sampling, lane.model)})
+                lane.model_copy(update={"sampling": check_sampling(lane.sampling, lane.model)})
                 for lane in file.lanes
             )
         }
@@ -243,7 +243,7 @@ def _may_be_json(path: str) -> bool:
 
 def _of_json(file: IO[bytes]) -> Iterator[Any]:
     """The entries of a list one after the other, without ever holding all of them."""
-    text = _Window(io.TextIOWrapper(file, encoding=_encoding(file)))
+    text = _Window(io.TextIOWrapper(file, encoding=_detect_encoding(file)))
     if text.peek() not in ("", *_BEGINS):
         raise _no_form()
     if text.peek() != "[":
@@ -270,7 +270,7 @@ def _of_json(file: IO[bytes]) -> Iterator[Any]:
         yield messages
 
 
-def _encoding(file: IO[bytes]) -> str:
+def _detect_encoding(file: IO[bytes]) -> str:
     """UTF-8, or UTF-16 where the file begins so, as what PowerShell has written does.
 
     Raises:

@@ -197,7 +197,7 @@ def _math(state: StateInline, silent: bool) -> bool:
         if not text.startswith(opening, start, state.posMax):
             continue
         begin = start + len(opening)
-        end = _closing(state, begin, closing)
+        end = _find_closing(state, begin, closing)
         if end < 0:
             return False
         if not silent:
@@ -208,7 +208,7 @@ def _math(state: StateInline, silent: bool) -> bool:
     return False
 
 
-def _closing(state: StateInline, begin: int, closing: str) -> int:
+def _find_closing(state: StateInline, begin: int, closing: str) -> int:
     """Where the pair that is open at ``begin`` closes, or −1."""
     text = state.src
     # What was once looked for in vain is not there farther on either.

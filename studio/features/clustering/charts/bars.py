@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from studio.features.clustering.charts.drawing import (
     WIDTH,
-    drawing,
+    draw_svg,
     lines_of,
     text_at,
     text_width,
@@ -63,4 +63,4 @@ def bars(rows: Sequence[Bar], label: str) -> str:
         y += _LINE * len(lines) + (6 if lines else 0)
     beside = (0, rights[-1], 0, left)
     width = WIDTH - left - rights[-1]
-    return drawing("".join(parts), width, y, margins=beside, label=label, role="table")
+    return draw_svg("".join(parts), width, y, margins=beside, label=label, role="table")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from studio.features.clustering.charts.drawing import (
-    drawing,
+    draw_svg,
     lines_of,
     text_at,
     text_width,
@@ -40,7 +40,7 @@ def card(
         lines: room for its title, the same on all cards.
         picture: of :func:`.thumbnails.thumbnail`, or "".
         star: what a star beside the title means, or "" for none.
-        styled: as :func:`.drawing.drawing` takes it.
+        styled: as :func:`.drawing.draw_svg` takes it.
     """
     parts = [_with_title(title)]
     if star:
@@ -81,5 +81,5 @@ def _on_card(content: str, height: float, kind: str, styled: bool) -> str:
     ground = (
         f'<rect class="panel" x="1" y="1" width="{_WIDTH - 2}" height="{height - 2:g}" rx="10"/>'
     )
-    drawn = drawing(ground + content, _WIDTH, height, kind=kind, styled=styled)
+    drawn = draw_svg(ground + content, _WIDTH, height, kind=kind, styled=styled)
     return drawn.replace("<svg", f'<svg viewBox="0 0 {_WIDTH} {height:g}"', 1)

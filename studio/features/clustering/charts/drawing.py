@@ -60,14 +60,14 @@ def figure(
 
     Args:
         kind: its class.
-        body: SVG of :func:`drawing`, and paragraphs.
+        body: SVG of :func:`draw_svg`, and paragraphs.
         hint: what can be done with it here, which a saved chart does not say.
         data: attributes ``data-…`` as JSON.
     """
     above = f'<p class="finding">{escape(finding)}</p>' if finding else ""
     words = with_caption(caption, hint)
     below = f"<figcaption>{words}</figcaption>" if words else ""
-    head = heading(title, visitor) if body else f"<h4>{escape(title)}</h4>"
+    head = draw_heading(title, visitor) if body else f"<h4>{escape(title)}</h4>"
     more = "".join(
         f' data-{name}="{escape(json.dumps(value))}"' for name, value in (data or {}).items()
     )
@@ -85,7 +85,7 @@ def with_caption(sentences: Iterable[str], hint: str = "") -> str:
     return f"{escape(words)}<span data-unsaved>{escape(hint)}</span>"
 
 
-def heading(title: str, visitor: Visitor) -> str:
+def draw_heading(title: str, visitor: Visitor) -> str:
     """The title of a chart, with the menu that saves it as a file; read by ``assets/clustering``.
 
     What has it must have :func:`file_name_attribute`; what is ``data-unsaved`` is left out.
@@ -106,7 +106,7 @@ def file_name_attribute(kind: str) -> str:
     return f' data-file="clusters-{_FILES.get(kind, kind)}"'
 
 
-def drawing(
+def draw_svg(
     content: str,
     width: float,
     height: float,
@@ -191,7 +191,7 @@ class Plot:
             f'<text x="50%" y="100%" dy="{below - 14:g}" text-anchor="middle">{x_title}</text>'
         )
         margins = (_TOP, RIGHT, below, LEFT)
-        return drawing(
+        return draw_svg(
             content, self.width, self.height, margins=margins, label=label, styled=styled
         )
 
@@ -336,7 +336,7 @@ def legend(entries: Iterable[tuple[int, str, str]], styled: bool = True) -> str:
             f'<text class="strong" x="19" y="4">{escape(words)}</text></svg>'
         )
         x += width + 12
-    return drawing("".join(parts), WIDTH, y + 13, kind="legend", styled=styled)
+    return draw_svg("".join(parts), WIDTH, y + 13, kind="legend", styled=styled)
 
 
 def swatch(kind: str) -> str:

@@ -11,7 +11,7 @@ from studio.features.clustering.charts.axes import format_signed
 from studio.features.clustering.charts.colours import kind_of
 from studio.features.clustering.charts.drawing import (
     cut,
-    drawing,
+    draw_svg,
     figure,
     swatch,
     text_at,
@@ -172,7 +172,7 @@ def _heat(
         lines.append(parts + text_at(right, line[0], row.after, kind="strong", role="cell"))
         y += high + gap
     drawn = "".join(f'<g role="row">{line}</g>' for line in lines)
-    table = drawing(
+    table = draw_svg(
         f'<g font-size="{size}">{drawn}</g>', right + text_width(corners[1], size), y,
         label=label, role="table", kind="fixed",
     )  # fmt: skip

@@ -21,7 +21,7 @@ from studio.features.clustering.charts.drawing import (
     RIGHT,
     WIDTH,
     Plot,
-    drawing,
+    draw_svg,
     figure,
     swatch,
     thin_out,
@@ -209,7 +209,7 @@ def _clusters_legend(labels: Sequence[int], visitor: Visitor) -> str:
             entries, map(divmod, range(len(entries)), [_COLUMNS] * len(entries)), strict=True
         )
     )
-    return drawing(parts, WIDTH, 20 * -(-len(entries) // _COLUMNS) + 6, kind="legend")
+    return draw_svg(parts, WIDTH, 20 * -(-len(entries) // _COLUMNS) + 6, kind="legend")
 
 
 # --- silhouettes ----------------------------------------------------------------------------------

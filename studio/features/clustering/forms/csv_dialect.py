@@ -56,11 +56,11 @@ class ReadingForm:
 
     @property
     def outputs(self) -> list[Any]:
-        """What :func:`shown_reading` updates: :data:`OUTPUTS` of them."""
+        """What :func:`reading_updates` updates: :data:`OUTPUTS` of them."""
         return [self.box, *self.controls]
 
 
-def shown_reading(table: Table, visitor: Visitor) -> list[Any]:
+def reading_updates(table: Table, visitor: Visitor) -> list[Any]:
     """Updates of :attr:`ReadingForm.outputs` for a table: what was found in it, or said of it."""
     guesses = {each.what: each for each in table.guesses}
     if not guesses:  # Parquet, NPY, or kept by an earlier version
@@ -84,7 +84,7 @@ def shown_reading(table: Table, visitor: Visitor) -> list[Any]:
     return updates
 
 
-def asked_reading(values: Sequence[str | None]) -> Reading:
+def parse_reading(values: Sequence[str | None]) -> Reading:
     """What the controls say.
 
     Raises:

@@ -17,8 +17,8 @@ from studio.features.clustering.data.views import table_preview
 from studio.features.clustering.forms.csv_dialect import (
     OUTPUTS,
     ReadingForm,
-    asked_reading,
-    shown_reading,
+    parse_reading,
+    reading_updates,
 )
 from studio.page import views
 from studio.page.components.canvas import canvas, picture_on
@@ -117,22 +117,22 @@ class DataForm:
         )
         several = {"kind": gr.Dropdown, "multiselect": True, "choices": [], "value": []}
         drawn = {
-            "columns": self._picking("columns", **several),
-            "truth": self._picking(
+            "columns": self._column_control("columns", **several),
+            "truth": self._column_control(
                 "truth", kind=gr.Dropdown, choices=[(label("Not known"), UNKNOWN)], value=UNKNOWN
             ),
         }
         with gr.Accordion(label("Missing values and categories"), open=False):
             ways = [(label(title), name) for name, title in MISSING.items()]
-            drawn["as_categories"] = self._picking("as_categories", **several)
-            drawn["missing"] = self._picking("missing", kind=gr.Dropdown, choices=ways)
-            drawn["max_levels"] = self._picking("max_levels")
+            drawn["as_categories"] = self._column_control("as_categories", **several)
+            drawn["missing"] = self._column_control("missing", kind=gr.Dropdown, choices=ways)
+            drawn["max_levels"] = self._column_control("max_levels")
         self.reading = ReadingForm()
         self._preview = gr.HTML(elem_id="cluster-preview")
         return drawn
 
     @staticmethod
-    def _picking(name: str, **options: Any) -> gr.components.Component:
+    def _column_control(name: str, **options: Any) -> gr.components.Component:
         elem_id = f"cluster-{name.replace('_', '-')}"
         return from_field(ColumnChoice, name, **{"elem_id": elem_id, **options})
 
@@ -229,7 +229,7 @@ class DataForm:
                 picked = self._of_table(known, picking, visitor)
                 table = known.id
                 preview = _preview(known, visitor, picking["columns"], picking.get("truth"))
-                reading = shown_reading(known.table, visitor)
+                reading = reading_updates(known.table, visitor)
         picture = gr.update(value=source["picture"]) if kind == PICTURE else skip
         points = skip if drawn is None else drawn
         shown = [gr.update(visible=name == kind) for name in self._groups]
@@ -295,7 +295,7 @@ class DataForm:
         visitor = Visitor.of(request)
         try:
             known = self.studio.cluster_data.tables.read_again(
-                visitor.owner.id, str(table), asked_reading(values)
+                visitor.owner.id, str(table), parse_reading(values)
             )
         except UserError as error:
             return self._not_read(error, visitor)
@@ -305,7 +305,7 @@ class DataForm:
         picking = {"columns": _propose(known), "truth": known.table.suggest_truth()}
         preview = _preview(known, visitor, **picking)
         picked = self._of_table(known, picking, visitor)
-        return [*picked, known.id, preview, "", *shown_reading(known.table, visitor)]
+        return [*picked, known.id, preview, "", *reading_updates(known.table, visitor)]
 
     def _not_read(self, error: UserError, visitor: Visitor) -> list[Any]:
         left = [gr.skip()] * (len(_PICKED) + 2)

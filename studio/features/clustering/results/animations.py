@@ -82,7 +82,7 @@ class Animations:
                 except Stopped:
                     if stop.is_set():
                         raise
-                    raise _laying_out() from None
+                    raise _layout_timeout() from None
             try:
                 animation = animate(owner.id, request, data, seen, timed)
             except Stopped:
@@ -117,7 +117,7 @@ def _animate(
     return animation, animation.pop("notes")
 
 
-def _laying_out() -> BadRequest:
+def _layout_timeout() -> BadRequest:
     return BadRequest(
         "UMAP has not laid out the points within {seconds} s. It goes on: ask again in a minute, "
         "or choose PCA.",

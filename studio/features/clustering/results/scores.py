@@ -242,7 +242,7 @@ def comparison(
     worked = next((row for row in rows if row.get("unlabelled")), {})
     words += _unlabelled_note(worked, visitor)
     said = drawing.with_caption(words, visitor.say("Click one to see it large."))
-    head = drawing.heading(visitor.say("Algorithms side by side"), visitor)
+    head = drawing.draw_heading(visitor.say("Algorithms side by side"), visitor)
     return (
         f'<div class="cluster-view comparison"{drawing.file_name_attribute("comparison")}>{head}'
         f'<div class="grid">{cards}</div>'

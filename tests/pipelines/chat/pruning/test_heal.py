@@ -159,7 +159,7 @@ def test_the_time_of_earlier_runs_counts(healer, monkeypatch):
             made.folder.ask_to_stop()
         if step == 3:
             pytest.fail("went on after a stop")
-        if made.folder.stopping:
+        if made.folder.is_stopping:
             break
     made.save()
     made.folder.go_on()

@@ -39,14 +39,14 @@ def test_the_shipped_list_serves_sd15_and_sdxl_with_both_methods(shipped, catalo
         ("sd15", {"canny", "depth", "scribble", "lineart", "softedge", "pose", "seg", "tile"}),
         ("sdxl", {"canny", "depth"}),
     ):
-        fitting = shipped.fitting(catalog.get(base))
+        fitting = shipped.list_fitting(catalog.get(base))
         nets = {entry.condition for entry in fitting if entry.method == "controlnet"}
         adapters = {entry.condition for entry in fitting if entry.method == "t2i_adapter"}
         assert nets >= conditions
         assert adapters >= {"sketch", "canny", "depth"}
     assert {"seg", "color"} <= {
         entry.condition
-        for entry in shipped.fitting(catalog.get("sd15"))
+        for entry in shipped.list_fitting(catalog.get("sd15"))
         if entry.method == "t2i_adapter"
     }
 
@@ -233,9 +233,9 @@ def test_what_was_made_from_the_starter_is_steered_by_the_starters_models(tmp_pa
     first = own("starter")
     second = own(first.name)
     control = ControlCatalog(tmp_path)
-    wanted = [entry.name for entry in control.fitting(catalog.get("starter"))]
+    wanted = [entry.name for entry in control.list_fitting(catalog.get("starter"))]
     assert "starter-controlnet-sketch" in wanted
     for entry in (first, second):
-        assert [each.name for each in control.fitting(entry)] == wanted
+        assert [each.name for each in control.list_fitting(entry)] == wanted
         assert entry.defaults == catalog.get("starter").defaults
-    assert {each.base for each in control.fitting(own("sd15"))} == {None}
+    assert {each.base for each in control.list_fitting(own("sd15"))} == {None}

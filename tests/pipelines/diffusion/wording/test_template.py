@@ -13,7 +13,7 @@ from pipelines.core.errors import BadRequest, NotFound, UserError
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.wording.grammar import is_dynamic, plain
 from pipelines.diffusion.wording.template import Template, Wording
-from pipelines.diffusion.wording.wildcards import MAX_BYTES, Wildcards, matching
+from pipelines.diffusion.wording.wildcards import MAX_BYTES, Wildcards, match_names
 from tests.patience import PROMPTLY
 
 
@@ -252,14 +252,14 @@ def test_a_list_in_another_encoding_is_refused_rather_than_garbled(lists, tmp_pa
 def test_signs_stand_for_letters_within_a_folder_or_across(pattern, found):
     names = ["animals", "colours/dark", "colours/light", "plants"]
     if found:
-        assert matching(pattern, names) == found
+        assert match_names(pattern, names) == found
     else:
         with pytest.raises(NotFound):
-            matching(pattern, names)
+            match_names(pattern, names)
 
 
 def test_many_signs_take_no_time():
     start = time.process_time()
     with pytest.raises(NotFound):
-        matching("*?" * 40 + "x", ["a" * 100] * 20)
+        match_names("*?" * 40 + "x", ["a" * 100] * 20)
     assert time.process_time() - start < PROMPTLY

@@ -300,7 +300,7 @@ def test_a_whole_page_of_words_is_searched_for(gallery):
 def test_a_search_that_takes_too_long_is_given_up(gallery, monkeypatch):
     words = " ".join(f"word{number}" for number in range(3_000))
     _save(gallery, words)
-    monkeypatch.setattr(Store, "searching", partialmethod(Store.searching, 0))
+    monkeypatch.setattr(Store, "search_connection", partialmethod(Store.search_connection, 0))
     with pytest.raises(Busy, match="Search for fewer words"):
         gallery.search(ANN, words)
 

@@ -82,7 +82,7 @@ def test_the_worker_keeps_to_the_fair_order_and_positions_say_it(desk):
     assert desk.jobs.position(first.id) == 0
     assert [desk.jobs.position(job.id) for job in jobs] == [2, 3, 1]
     assert desk.jobs.counts() == {"queued": 3, "running": 1}
-    assert desk.jobs.waiting() == 4
+    assert desk.jobs.count_unfinished() == 4
     desk.draw.hold.set()
     for job in jobs:
         desk.ended(job)

@@ -224,7 +224,7 @@ def test_work_on_a_file_grows_with_its_messages_and_not_with_their_square(talk, 
         def tick(count=count):
             count[0] += 1
 
-        with store.reading() as connection:
+        with store.snapshot() as connection:
             connection.set_progress_handler(tick, 100)
             "".join(exchange.json_pieces(ANN, talk.id))
             talk.all.siblings(ANN, talk.path()[1].id)

@@ -49,8 +49,8 @@ def test_programs_are_told_what_was_left_out_at_the_end_of_a_choice():
     chat = ChatFormat(bodies.chat({"messages": [{"role": "user", "content": "a"}]}))
     for form in (chat, CompletionFormat(bodies.completion({"prompt": "a"}))):
         body = json.loads(form.whole([Answer("a", (), facts)]))
-        (last,) = json.loads(form.ending(0, facts).removeprefix("data: "))["choices"]
+        (last,) = json.loads(form.end_choice(0, facts).removeprefix("data: "))["choices"]
         for choice in (*body["choices"], last):
             assert (choice["finish_reason"], choice["left_out"]) == ("stop", "thoughts")
         assert body["usage"] is None
-        assert "left_out" not in form.ending(0, {"finish_reason": "length"})
+        assert "left_out" not in form.end_choice(0, {"finish_reason": "length"})

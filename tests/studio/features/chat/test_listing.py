@@ -138,6 +138,9 @@ def test_a_search_that_takes_too_long_is_given_up(conversations, store):
     talk = Talk(conversations)
     words = " ".join(f"word{number}" for number in range(2_000))
     talk.turn(words, "Yes.")
-    with pytest.raises(Busy, match="Search for fewer words"), store.searching(0) as connection:
+    with (
+        pytest.raises(Busy, match="Search for fewer words"),
+        store.search_connection(0) as connection,
+    ):
         search_conversations(connection, ANN, words, 50, None)
     assert [each.id for each in conversations.search(ANN, words)] == [talk.id]

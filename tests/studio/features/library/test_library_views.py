@@ -7,7 +7,7 @@ import pytest
 from pipelines.diffusion.lora.record import LoraRecord
 from studio.core.accounts.accounts import LOCAL_OWNER
 from studio.features.library import views
-from studio.features.library.tab import _painting_with
+from studio.features.library.tab import _fields_with
 from studio.page.widgets import Visitor
 
 VISITOR = Visitor(LOCAL_OWNER, "en")
@@ -100,4 +100,4 @@ USED = [{"name": name, "weight": 0.5} for name in ("a", "b", "c", "d")]
     ],
 )  # fmt: skip
 def test_painting_with_it_keeps_what_the_form_has(entry, prompt, loras, expected):
-    assert _painting_with(entry, {"prompt": prompt, "loras": loras}) == expected
+    assert _fields_with(entry, {"prompt": prompt, "loras": loras}) == expected

@@ -207,4 +207,4 @@ def test_models_are_listed_and_described(client, raw):
      ("0.0.0.0", "http://127.0.0.1:7860/v1")],
 )  # fmt: skip
 def test_terminal_names_the_api_s_address(host: str, address: str):
-    assert f"For other programs: {address}" in app.greeting(host, 7860, [], None).splitlines()
+    assert f"For other programs: {address}" in app.welcome(host, 7860, [], None).splitlines()

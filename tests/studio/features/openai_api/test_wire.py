@@ -53,7 +53,9 @@ def choices_in(piece: str) -> str:
 )
 def test_every_answer_and_piece_begins_alike(form, name: str, prefix: str, whole: bool):
     made: Format = form(stream=not whole)
-    said = made.whole([Answer("", (), FACTS)]) if whole else made.ending(0, FACTS)[len("data: ") :]
+    said = (
+        made.whole([Answer("", (), FACTS)]) if whole else made.end_choice(0, FACTS)[len("data: ") :]
+    )
     body = json.loads(said)
     assert [*body][:5] == ["id", "created", "model", "object", "choices"]
     assert body["id"].startswith(prefix)
@@ -63,7 +65,7 @@ def test_every_answer_and_piece_begins_alike(form, name: str, prefix: str, whole
 
 def test_pieces_of_a_chat():
     form = chat(stream=True)
-    pieces = [form.first_chunk(0), form.words(0, Words(f"é{HALF}", 1)), form.ending(0, FACTS)]
+    pieces = [form.first_chunk(0), form.words(0, Words(f"é{HALF}", 1)), form.end_choice(0, FACTS)]
     assert [choices_in(each) for each in pieces] == [
         '[{"index": 0, "delta": {"role": "assistant", "content": ""}, "logprobs": null, '
         '"finish_reason": null}]',
@@ -72,16 +74,16 @@ def test_pieces_of_a_chat():
         '[{"index": 0, "delta": {}, "logprobs": null, "finish_reason": "stop"}]',
     ]
     assert form.words(0, Words("", 1)) == ""
-    assert form.closing([FACTS]) == "data: [DONE]\n\n"
+    assert form.end_stream([FACTS]) == "data: [DONE]\n\n"
 
 
 def test_usage_is_in_each_piece_where_it_is_asked_for_and_null_until_the_last():
     form = chat(stream=True, stream_options={"include_usage": True})
     assert choices_in(form.first_chunk(0)).endswith('}], "usage": null')
-    last, _, done = form.closing([FACTS]).partition("data: [DONE]")
+    last, _, done = form.end_stream([FACTS]).partition("data: [DONE]")
     assert choices_in(last) == f"[], {USAGE}"
     assert done == "\n\n"
-    unknown = form.closing([FACTS | {"prompt_tokens": None}])
+    unknown = form.end_stream([FACTS | {"prompt_tokens": None}])
     assert '"choices": [], "usage": null}' in unknown
 
 
@@ -111,7 +113,7 @@ def test_pieces_of_a_completion():
     more = json.loads(form.words(0, Words("x", 1, (TokenOdds("x", None, b"x"),)))[len("data: ") :])
     assert more["choices"][0]["logprobs"]["text_offset"] == [1]
     assert more["choices"][0]["logprobs"]["token_logprobs"] == [None]
-    assert choices_in(form.ending(0, FACTS)) == (
+    assert choices_in(form.end_choice(0, FACTS)) == (
         '[{"index": 0, "text": "", "logprobs": null, "finish_reason": "stop"}]'
     )
 

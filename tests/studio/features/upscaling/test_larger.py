@@ -19,14 +19,14 @@ from studio.api.dependencies import current_owner
 from studio.core.accounts.accounts import LOCAL_OWNER
 from studio.features.upscaling import api
 from studio.features.upscaling.feature import check_upscaling
-from studio.features.upscaling.tab import enlarging
+from studio.features.upscaling.tab import enlargement_fields
 
 PICTURE = "0" * 32
 
 
 def larger(request: dict, **changes) -> ChangeRequest:
     asked = {"prompt": "a mug", "model": "starter", **changes}
-    fields = enlarging(request, PICTURE, (130, 64), {"scale": 2, "strength": 0.4}, **asked)
+    fields = enlargement_fields(request, PICTURE, (130, 64), {"scale": 2, "strength": 0.4}, **asked)
     return validate(ChangeRequest, fields)
 
 
