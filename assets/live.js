@@ -22,7 +22,7 @@ function ask() {
 }
 
 (window.atelierLive ||= {})[NAME] = {
-  changed: ask,
+  onChange: ask,
   turn(to) {
     on = to;
     asked = changed = false; // a wish that was never answered keeps no newer one waiting
@@ -30,7 +30,7 @@ function ask() {
     ask();
   },
   // `words`: what is now said beside the picture.
-  answered(words) {
+  onAnswer(words) {
     asked = false;
     if (changed) ask();
     else if (words.includes("live-words again")) timer = setTimeout(ask, AGAIN_MS);

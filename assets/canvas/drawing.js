@@ -44,16 +44,16 @@ let restored = false; // whether another tab of the browser may have the same dr
 
 let shown; // the step whose ground is seen
 let added = null; // at the sides: {left, top, right, bottom, unit}
-let layer = null; // what lies over the canvas: {laid, resized}, told of another ground or size
+let layer = null; // what lies over the canvas: {onGround, onResize}, told of another ground or size
 
 const state = (window.atelierDrawings ||= {});
 state[NAME] = {
-  settled,
+  whenSettled,
   value: () => (unsent ? UNSENT : (props.value || "").replace(OFFERED, "")),
   fit: () => repaint(), // the result has another size
   canvas,
-  ground: () => laid()?.id || "",
-  transparent: () => laid()?.alpha || "", // id of a mask of the ground's transparent parts
+  ground: () => groundStep()?.id || "",
+  transparent: () => groundStep()?.alpha || "", // id of a mask of the ground's transparent parts
   // Width and height of what is on the canvas, in pixels of its own.
   size: () => (ground() ? [ground().naturalWidth, ground().naturalHeight] : canvasSize()),
   lay(other) {
@@ -67,12 +67,12 @@ state[NAME] = {
 
 // --- what is seen -------------------------------------------------------------------------------
 
-function laid() {
+function groundStep() {
   return done.findLast((step) => step.ground !== undefined);
 }
 
 function ground() {
-  return laid()?.ground || null;
+  return groundStep()?.ground || null;
 }
 
 function canvasSize() {
@@ -80,16 +80,16 @@ function canvasSize() {
   if (picture) {
     const { naturalWidth: width, naturalHeight: height } = picture;
     const longer = Math.max(width, height);
-    return scaled(width, height, Math.min(LONGEST, Math.max(SIDE, longer)) / longer);
+    return scaleSize(width, height, Math.min(LONGEST, Math.max(SIDE, longer)) / longer);
   }
   const from = done.findLastIndex((step) => step.ground !== undefined);
   const first = done[from + 1]?.stroke || stroke;
   if (first) return first.paper; // what is drawn stays where it is
   const [width, height] = window.atelierCanvasSize || [SIDE, SIDE];
-  return scaled(width, height, SIDE / Math.max(width, height));
+  return scaleSize(width, height, SIDE / Math.max(width, height));
 }
 
-function scaled(width, height, scale) {
+function scaleSize(width, height, scale) {
   return [width, height].map((side) => Math.max(1, Math.round(side * scale)));
 }
 
@@ -118,11 +118,11 @@ function repaint() {
   for (const step of done.slice(from + 1)) trace(strokes, step.stroke);
   if (stroke) trace(strokes, stroke);
   show();
-  if (shown !== laid()) {
-    shown = laid();
-    layer?.laid(shown?.id || "");
+  if (shown !== groundStep()) {
+    shown = groundStep();
+    layer?.onGround(shown?.id || "");
   }
-  layer?.resized();
+  layer?.onResize();
   arrange();
   const last = done.at(-1);
   find(".canvas-hint").hidden = Boolean(stroke || ground() || (last && last.stroke));
@@ -223,14 +223,14 @@ function asLargeAsTheGround() {
   [drawn.width, drawn.height] = [whole.width, whole.height];
   const lines = drawn.getContext("2d");
   lines.scale(whole.width / canvas.width, whole.height / canvas.height);
-  for (const step of done.slice(done.indexOf(laid()) + 1)) trace(lines, step.stroke);
+  for (const step of done.slice(done.indexOf(groundStep()) + 1)) trace(lines, step.stroke);
   if (stroke) trace(lines, stroke);
   context.drawImage(picture, 0, 0);
   context.drawImage(drawn, 0, 0);
   return whole;
 }
 
-function changed() {
+function commitChange() {
   repaint();
   keep();
   const last = done.at(-1);
@@ -245,14 +245,14 @@ function changed() {
 }
 
 // Waits until the server has what is on the canvas, and tries once more where that has failed.
-async function settled() {
+async function whenSettled() {
   await sending;
   if (!unsent && !(restored && done.at(-1)?.stroke)) return;
   sendDrawing();
   await sending;
 }
 
-window.addEventListener("online", () => unsent && settled());
+window.addEventListener("online", () => unsent && whenSettled());
 
 const load = (id) => loadInput(id, words.gone);
 
@@ -370,11 +370,11 @@ followHand(canvas, {
     undone = [];
     stroke = null;
     early = false;
-    changed();
+    commitChange();
   },
   abandon() {
     stroke = null;
-    if (early) changed();
+    if (early) commitChange();
     else repaint();
     early = false;
   },
@@ -384,17 +384,17 @@ const acts = {
   undo() {
     if (!done.length) return;
     undone.push(done.pop());
-    changed();
+    commitChange();
   },
   redo() {
     if (!undone.length) return;
     done.push(undone.pop());
-    changed();
+    commitChange();
   },
   clear() {
     if (!done.length && !settledOn) return; // a picture may be on its way here
     lay(null, "");
-    changed();
+    commitChange();
   },
   open() {
     const file = find("input[type=file]");

@@ -37,7 +37,7 @@ let overlay = null;
 
 const state = (window.atelierMasks ||= {});
 state[NAME] = {
-  settled,
+  whenSettled,
   value: () => (unsent ? UNSENT : idIn(props.value)),
   show(changes) {
     look = { ...look, ...changes };
@@ -90,8 +90,8 @@ const acts = {
   },
   shrink: (mask) => acts.invert(acts.grow(acts.invert(mask))),
   // Draw a line around what is to stay, or around what is to change.
-  outside: (mask) => filled(mask, (reached, masked) => reached || masked),
-  inside: (mask) => filled(mask, (reached) => !reached),
+  outside: (mask) => floodFill(mask, (reached, masked) => reached || masked),
+  inside: (mask) => floodFill(mask, (reached) => !reached),
 };
 
 function alphas(mask) {
@@ -100,7 +100,7 @@ function alphas(mask) {
 
 // The mask anew where `isMasked(reached, masked)`; reached is what is connected with the edges
 // without crossing the mask.
-function filled(mask, isMasked) {
+function floodFill(mask, isMasked) {
   const { width, height } = mask;
   const picture = alphas(mask);
   const masked = Array.from({ length: width * height }, (_, at) => picture.data[4 * at + 3] > 127);
@@ -132,7 +132,7 @@ function filled(mask, isMasked) {
 
 // A mask whose edges are as soft as they are painted. Like the engine, and unlike a blur by CSS, it
 // mirrors the mask at the picture's borders: what is masked there stays so.
-function blurred(mask, sigma) {
+function blurMask(mask, sigma) {
   if (!sigma) return mask;
   const { width, height } = mask;
   const around = Math.ceil(3 * sigma);
@@ -202,7 +202,7 @@ function show() {
     overlay.height = mask.height;
   }
   const sigma = stroke ? 0 : blurOnCanvas();
-  pen(overlay, "copy").drawImage(BLURS ? blurred(mask, sigma) : mask, 0, 0);
+  pen(overlay, "copy").drawImage(BLURS ? blurMask(mask, sigma) : mask, 0, 0);
   const onScreen = (sigma * overlay.clientWidth) / overlay.width;
   overlay.style.filter = BLURS || !onScreen ? "" : `blur(${onScreen}px)`;
   for (const [name, steps] of Object.entries({ undo: done, redo: undone })) {
@@ -299,16 +299,16 @@ function send() {
   })();
 }
 
-async function settled() {
+async function whenSettled() {
   await sending;
   if (!unsent) return;
   send();
   await sending;
 }
 
-window.addEventListener("online", () => unsent && settled());
+window.addEventListener("online", () => unsent && whenSettled());
 
-function changed() {
+function commitChange() {
   show();
   keep();
   if (percent()) {
@@ -325,7 +325,7 @@ function add(step) {
   done.push(step);
   undone = [];
   base = perform(base, step);
-  changed();
+  commitChange();
 }
 
 async function fetchMask(id) {
@@ -344,7 +344,7 @@ function forget() {
   done = [];
   undone = [];
   replay();
-  changed();
+  commitChange();
 }
 
 function keep() {
@@ -371,11 +371,11 @@ async function restore(steps) {
   done = steps;
   undone = [];
   replay();
-  changed();
+  commitChange();
 }
 
 // Another picture lies on the canvas, or the one that a mask waits for.
-function laid(id) {
+function onGround(id) {
   const [former, mask] = [own, wanted];
   own = wanted = null;
   if (former && former.of === id && former.steps.length) restore(former.steps);
@@ -386,7 +386,7 @@ function laid(id) {
   }
 }
 
-function resized() {
+function onResize() {
   const { width, height } = drawing.canvas;
   if (base.width !== width || base.height !== height) replay();
   show();
@@ -406,7 +406,7 @@ function follow() {
   }
   own = null;
   wanted = { picture, mask };
-  if (drawing?.ground() === picture) laid(picture);
+  if (drawing?.ground() === picture) onGround(picture);
 }
 
 function attach() {
@@ -441,11 +441,11 @@ function attach() {
     if (event.target.closest("[data-size], [data-colour], [data-erases]")) choose({ paints: false });
   });
   new ResizeObserver(show).observe(overlay);
-  drawing.lay({ laid, resized });
+  drawing.lay({ onGround, onResize });
   replay();
   choose({ paints });
-  if (own && own.of === drawing.ground()) laid(own.of);
-  else if (wanted && wanted.picture === drawing.ground()) laid(wanted.picture);
+  if (own && own.of === drawing.ground()) onGround(own.of);
+  else if (wanted && wanted.picture === drawing.ground()) onGround(wanted.picture);
   show();
 }
 
@@ -456,13 +456,13 @@ const commands = {
     if (!done.length) return;
     undone.push(done.pop());
     replay();
-    changed();
+    commitChange();
   },
   redo() {
     if (!undone.length) return;
     done.push(undone.pop());
     replay();
-    changed();
+    commitChange();
   },
   alpha: () => fetchMask(drawing.transparent()),
 };

@@ -24,7 +24,7 @@ const state = (window.atelierSeveral ||= {});
 state[NAME] = {
   canvas: CANVAS,
   bring,
-  settled: () => gathering,
+  whenSettled: () => gathering,
   value: () => ids.join(","),
 };
 
@@ -79,7 +79,7 @@ function bring(files, others, sentence) {
     await before;
     for (const [place, file] of taken.entries()) {
       if (mine !== version) break;
-      working(place + 1, taken.length);
+      showProgress(place + 1, taken.length);
       try {
         const kept = await answer(fetch("api/v1/inputs", { method: "POST", body: file }), words.offline);
         if (mine === version && !ids.includes(kept.id)) change([...ids, kept.id]);
@@ -87,12 +87,12 @@ function bring(files, others, sentence) {
         refused.push(`${file.name}: ${error.message}`);
       }
     }
-    working(0, 0);
+    showProgress(0, 0);
     show();
   })();
 }
 
-function working(step, total) {
+function showProgress(step, total) {
   find(".working").hidden = !total;
   find(".working").textContent = total ? say("bringing", { step, total }) : "";
 }

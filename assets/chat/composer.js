@@ -16,7 +16,7 @@ export class Composer {
       rows: 1,
       placeholder: say("Write a message"),
       "aria-label": say("Message"),
-      oninput: () => this.#written(),
+      oninput: () => this.#onInput(),
       onkeydown: (event) => this.#key(event),
     });
     this.button = h("button", { type: "submit", class: "send", id: "chat-send" });
@@ -27,7 +27,7 @@ export class Composer {
     const hint = TOUCH.matches ? null : h("span", { class: "keys" }, say("Enter sends, Shift+Enter makes a line"));
     this.element = h(
       "form",
-      { class: "composer", onsubmit: (event) => this.#pressed(event) },
+      { class: "composer", onsubmit: (event) => this.#onSubmit(event) },
       h("div", { class: "writing" }, this.field, this.button),
       h("div", { class: "under" }, this.meter, this.tokens, hint, this.beside),
     );
@@ -80,7 +80,7 @@ export class Composer {
     }
   }
 
-  #pressed(event) {
+  #onSubmit(event) {
     event.preventDefault();
     if (this.running) {
       this.button.disabled = true; // until it has stopped
@@ -95,17 +95,17 @@ export class Composer {
   #key(event) {
     if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229 || TOUCH.matches) return;
     event.preventDefault();
-    if (!this.running) this.#pressed(event);
+    if (!this.running) this.#onSubmit(event);
   }
 
-  #written() {
+  #onInput() {
     atelier.drafts.keep(DRAFT, this.field.value);
     fit(this.field);
   }
 
   #empty(text) {
-    atelier.drafts.sent(DRAFT, text);
+    atelier.drafts.noteSent(DRAFT, text);
     this.field.value = "";
-    this.#written();
+    this.#onInput();
   }
 }

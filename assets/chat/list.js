@@ -6,11 +6,11 @@ const SEARCH_MS = 250;
 const PAGE = 40;
 
 export class List {
-  // acts: open(id), begin(), failed(error), brought(view).
+  // acts: open(id), begin(), onError(error), onImport(view).
   constructor(acts) {
     this.acts = acts;
     this.current = null;
-    this.field = h("input", { type: "search", class: "search", maxlength: 10000, placeholder: say("Search"), "aria-label": say("Search in conversations"), oninput: () => this.#searched() });
+    this.field = h("input", { type: "search", class: "search", maxlength: 10000, placeholder: say("Search"), "aria-label": say("Search in conversations"), oninput: () => this.#onSearch() });
     this.items = h("ul", {});
     this.more = h("button", { type: "button", class: "plain more", hidden: true, onclick: () => this.#load(this.next) }, say("Show more"));
     this.none = h("p", { class: "none", hidden: true });
@@ -45,7 +45,7 @@ export class List {
       this.none.hidden = this.items.childElementCount > 0;
       this.none.textContent = search ? say("Nothing found.") : say("What you talk about is kept here.");
     } catch (error) {
-      this.acts.failed(error);
+      this.acts.onError(error);
     }
   }
 
@@ -67,7 +67,7 @@ export class List {
     }
   }
 
-  #searched() {
+  #onSearch() {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.load(), SEARCH_MS);
   }
@@ -77,9 +77,9 @@ export class List {
     input.value = ""; // the same file may be chosen again
     if (!file) return;
     try {
-      this.acts.brought(await ask("POST", "chats/import?drawn=true", file));
+      this.acts.onImport(await ask("POST", "chats/import?drawn=true", file));
     } catch (error) {
-      this.acts.failed(error);
+      this.acts.onError(error);
     }
   }
 }

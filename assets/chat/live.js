@@ -22,7 +22,7 @@ export class AnswerEvents {
       this.on.end();
     });
     // The browser connects again by itself, unless the studio refuses.
-    this.source.onerror = () => this.source?.readyState === EventSource.CLOSED && this.on.lost();
+    this.source.onerror = () => this.source?.readyState === EventSource.CLOSED && this.on.loss();
   }
 
   stop() {

@@ -36,8 +36,8 @@ class Chat {
     this.list = new List({
       open: (id) => this.open(id),
       begin: () => this.begin(),
-      failed: (error) => this.fail(error),
-      brought: (view) => {
+      onError: (error) => this.fail(error),
+      onImport: (view) => {
         this.#took(view);
         this.#tellOf(view.brought);
         this.list.load();
@@ -54,7 +54,7 @@ class Chat {
       begin: () => this.lanes.forEach(({ log }) => log.restart()),
       news: (news) => this.#news(news),
       end: () => this.refresh().then(() => this.list.load()),
-      lost: () => setTimeout(() => this.refresh(), 2000),
+      loss: () => setTimeout(() => this.refresh(), 2000),
     });
     this.columns = h("div", { class: "lanes" });
     this.notice = h("div", { class: "notice", role: "alert", hidden: true });
@@ -258,7 +258,7 @@ class Chat {
       goOn: (message) => this.#onMessage("continue", message),
       turn: (id, step) => this.#onMessage("turn", { id }, { step }),
       edit: (message, text) => this.#onMessage("edit", message, { text }),
-      counted: (facts) => this.#counted(lane, facts),
+      onCount: (facts) => this.#countTokens(lane, facts),
     };
   }
 
@@ -401,7 +401,7 @@ class Chat {
     }
   }
 
-  #counted(lane, facts) {
+  #countTokens(lane, facts) {
     if (facts.to_read) lane.tokens = facts.to_read + (facts.tokens || 0);
     this.#count();
   }

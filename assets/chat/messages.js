@@ -1,7 +1,7 @@
 // The messages of one lane: drawn from what the server tells, and changed while an answer comes.
 
 import { copy, h, iconButton, say, seconds } from "./page.js";
-import { append, finish, told } from "./words.js";
+import { append, finish, showCopied } from "./words.js";
 
 const CLOCK_MS = 100;
 
@@ -12,7 +12,7 @@ export class Lane {
     this.titles = titles;
     this.shown = new Map(); // id → {element, look}
     this.log = h("div", { class: "log", role: "log", "aria-live": "polite", "aria-label": say("Conversation") });
-    this.scroller = h("div", { class: "scroller", tabindex: "-1", onscroll: () => this.#scrolled() }, this.log);
+    this.scroller = h("div", { class: "scroller", tabindex: "-1", onscroll: () => this.#onScroll() }, this.log);
     this.below = iconButton("down", say("To the newest words"), () => this.toEnd(), { class: "icon below", hidden: true });
     this.element = h("div", { class: "messages" }, this.scroller, this.below);
     this.live = null;
@@ -31,7 +31,7 @@ export class Lane {
     const shown = new Map();
     lane.messages.forEach((message, at) => {
       const last = at === lane.messages.length - 1;
-      if (at === left && left > 0) elements.push(this.#leftOut(lane.left_out));
+      if (at === left && left > 0) elements.push(this.#leftOutNote(lane.left_out));
       // The words of an answer that is being written come another way.
       const told = message.state === "streaming" ? { ...message, content: "" } : message;
       const look = JSON.stringify([told, last, at < left]);
@@ -123,7 +123,7 @@ export class Lane {
     said.textContent = parts.join(" · ");
     bar.hidden = !total;
     bar.firstChild.style.width = `${total ? (100 * done) / total : 0}%`;
-    this.acts.counted(facts);
+    this.acts.onCount(facts);
   }
 
   // --- one message ------------------------------------------------------------------------------
@@ -157,7 +157,7 @@ export class Lane {
       message.siblings > 1 && this.#branches(message),
       iconButton("copy", say("Copy"), (event) => {
         copy(message.content);
-        told(event.currentTarget);
+        showCopied(event.currentTarget);
       }),
       iconButton("edit", say("Edit"), () => this.edit(message), { class: "icon edit" }),
       (!mine || last) && iconButton("again", mine ? say("Answer this") : say("Answer again"), () => this.acts.again(message), { class: "icon again" }),
@@ -177,7 +177,7 @@ export class Lane {
     );
   }
 
-  #leftOut(count) {
+  #leftOutNote(count) {
     const words = count === 1
       ? say("The oldest message was left out: the context was full. The system prompt always stays.")
       : say("The {count} oldest messages were left out: the context was full. The system prompt always stays.", { count });
@@ -234,13 +234,13 @@ export class Lane {
     return scrollTop + clientHeight > scrollHeight - 60;
   }
 
-  #scrolled() {
+  #onScroll() {
     this.below.hidden = this.#isAtEnd();
   }
 
   toEnd() {
     this.scroller.scrollTop = this.scroller.scrollHeight;
-    this.#scrolled();
+    this.#onScroll();
   }
 }
 
@@ -250,7 +250,7 @@ export function fit(field) {
   field.style.height = `${field.scrollHeight + 2}px`;
 }
 
-function ending({ state, facts }) {
+function endOf({ state, facts }) {
   if (state === "stopped") return [say("Stopped")];
   if (state === "interrupted") return [say("Interrupted: the studio was closed")];
   if (facts.finish_reason === "length") return [say("Cut: the longest answer, or the context's end, was reached")];
@@ -258,10 +258,10 @@ function ending({ state, facts }) {
 }
 
 function numbers(tokens, rate, first) {
-  const known = (value) => value !== undefined && value !== null;
+  const isKnown = (value) => value !== undefined && value !== null;
   return [
-    known(tokens) && say("{count} tokens", { count: tokens }),
-    known(rate) && say("{rate} tokens/s", { rate: rate.toFixed(1) }),
-    known(first) && say("first after {seconds} s", { seconds: first.toFixed(2) }),
+    isKnown(tokens) && say("{count} tokens", { count: tokens }),
+    isKnown(rate) && say("{rate} tokens/s", { rate: rate.toFixed(1) }),
+    isKnown(first) && say("first after {seconds} s", { seconds: first.toFixed(2) }),
   ].filter(Boolean);
 }

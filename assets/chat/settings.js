@@ -7,13 +7,13 @@ const CUSTOM = "custom";
 const PAUSE = 500; // ms
 
 export class Settings {
-  // changed(): called when the person has changed something.
-  constructor({ fields, presets }, changed) {
+  // onChange(): called when the person has changed something.
+  constructor({ fields, presets }, onChange) {
     this.fields = fields;
     this.presets = presets;
-    this.changed = changed;
+    this.onChange = onChange;
     this.defaults = {};
-    this.prompt = h("textarea", { rows: 3, id: "chat-system", onchange: () => this.#settled(), oninput: () => this.#typed() });
+    this.prompt = h("textarea", { rows: 3, id: "chat-system", onchange: () => this.#onChange(), oninput: () => this.#onInput() });
     const choices = [[OWN, say("The model's own")], ...presets.map(({ name, title }) => [name, title]), [CUSTOM, say("Custom")]];
     this.preset = h("select", { id: "chat-preset", onchange: () => this.#take() }, choices.map(([value, title]) => h("option", { value }, title)));
     this.controls = new Map();
@@ -32,14 +32,14 @@ export class Settings {
   }
 
   // Leaving the field keeps what was typed, and so does a pause: a reload leaves no field.
-  #typed() {
+  #onInput() {
     clearTimeout(this.pause);
-    this.pause = setTimeout(() => this.#settled(), PAUSE);
+    this.pause = setTimeout(() => this.#onChange(), PAUSE);
   }
 
-  #settled() {
+  #onChange() {
     clearTimeout(this.pause);
-    this.changed();
+    this.onChange();
   }
 
   #row(field) {
@@ -110,12 +110,12 @@ export class Settings {
     const kept = this.values().sampling;
     const others = Object.fromEntries(Object.entries(kept).filter(([name]) => !this.#slides(name)));
     if (this.preset.value !== CUSTOM) this.#fill({ ...others, ...(preset?.sampling || {}) });
-    this.changed();
+    this.onChange();
   }
 
   #custom() {
     this.#name();
-    this.changed();
+    this.onChange();
   }
 
   #slides(name) {

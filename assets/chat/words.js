@@ -9,7 +9,7 @@ export function prepare(place) {
   katex = place;
 }
 
-function loaded() {
+function loadLibrary() {
   loading ||= (async () => {
     const style = new URL(katex.style, document.baseURI).href;
     document.head.append(h("link", { rel: "stylesheet", href: style }));
@@ -25,7 +25,7 @@ export function finish(element) {
   for (const button of element.querySelectorAll(".copy-code:empty")) button.textContent = say("Copy");
   const formulas = [...element.querySelectorAll(".math")];
   if (!formulas.length || !katex) return;
-  loaded().then((library) => {
+  loadLibrary().then((library) => {
     for (const formula of formulas) {
       if (formula.dataset.drawn) continue;
       formula.dataset.drawn = "yes";
@@ -49,11 +49,11 @@ export function onClick(event) {
   const button = event.target.closest(".copy-code");
   if (!button) return;
   copy(button.closest(".code").querySelector("code").textContent);
-  told(button);
+  showCopied(button);
 }
 
 // Says for a moment on the button that it was done.
-export function told(button) {
+export function showCopied(button) {
   const before = button.innerHTML;
   if (button.dataset.told) return;
   button.dataset.told = "yes";

@@ -5,7 +5,7 @@ const SETTLE = 350; // ms after the last key until it is told
 
 // --- a line that is dragged: eps on sorted distances, k on a dendrogram ---
 
-const told = (line) => Number(line.getAttribute("aria-valuenow"));
+const currentValue = (line) => Number(line.getAttribute("aria-valuenow"));
 
 function treeOf(line) {
   const figure = line.closest("[data-tree]");
@@ -101,7 +101,7 @@ function read(line, eps) {
 
 function tell(line) {
   clearTimeout(line.telling);
-  trigger("line", { name: line.dataset.line, value: told(line) });
+  trigger("line", { name: line.dataset.line, value: currentValue(line) });
 }
 
 element.addEventListener("pointerdown", (event) => {
@@ -126,7 +126,7 @@ element.addEventListener("pointerdown", (event) => {
     line.removeEventListener("pointercancel", end);
     line.classList.remove("moving");
     if (!moved) return;
-    if (treeOf(line)) cutInto(line, told(line));
+    if (treeOf(line)) cutInto(line, currentValue(line));
     tell(line);
   };
   line.addEventListener("pointermove", move);
@@ -156,11 +156,11 @@ element.addEventListener("keydown", (event) => {
   if (treeOf(line)) {
     // What is further up has fewer clusters; the number goes by left and right.
     const sign = event.key === "ArrowUp" || event.key === "ArrowDown" ? -1 : 1;
-    cutInto(line, told(line) + sign * Math.max(-1e6, Math.min(1e6, step)));
+    cutInto(line, currentValue(line) + sign * Math.max(-1e6, Math.min(1e6, step)));
   } else {
     const low = Number(line.dataset.low);
     const high = Number(line.dataset.high);
-    const share = (told(line) - low) / (high - low) + step / 200;
+    const share = (currentValue(line) - low) / (high - low) + step / 200;
     put(line, Number.isFinite(share) ? share : step > 0 ? 1 : 0);
   }
   clearTimeout(line.telling);

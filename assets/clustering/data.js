@@ -5,7 +5,7 @@ import { Failure, address, say } from "../page.js";
 const KEPT = 12;
 const kept = new Map(); // address → promise
 
-function remembered(key, make) {
+function remember(key, make) {
   if (!kept.has(key)) {
     if (kept.size >= KEPT) kept.delete(kept.keys().next().value);
     const promise = make();
@@ -43,17 +43,17 @@ function query(values) {
 
 export function points({ data, dims, projection, scaling }) {
   const path = `cluster-data/${encodeURIComponent(data)}/points?${query({ dims, projection, scaling })}`;
-  return remembered(path, async () => {
+  return remember(path, async () => {
     const { header, buffer, start } = await blocks(path);
     const count = header.shown;
-    const positions = placed(new Float32Array(buffer, start, count * header.dims), header);
+    const positions = restorePositions(new Float32Array(buffer, start, count * header.dims), header);
     const rows = new Uint32Array(buffer, start + 4 * count * header.dims, count);
     return { path, header, positions, rows, truth: header.truth };
   });
 }
 
 // In the data's own coordinates: what float32 cannot hold comes with an offset and a unit of each axis.
-function placed(positions, { dims, offset = [], unit = [] }) {
+function restorePositions(positions, { dims, offset = [], unit = [] }) {
   if (offset.every((each) => each === 0) && unit.every((each) => each === 1)) return positions;
   return Float64Array.from(positions, (value, at) => value * (unit[at % dims] ?? 1) + (offset[at % dims] ?? 0));
 }
@@ -61,7 +61,7 @@ function placed(positions, { dims, offset = [], unit = [] }) {
 // Labels of the points that are shown with the same words.
 export function labels({ labels: job, algorithm, dims, projection, scaling }) {
   const path = `clusterings/${encodeURIComponent(job)}/labels?${query({ algorithm, dims, projection, scaling })}`;
-  return remembered(path, async () => {
+  return remember(path, async () => {
     const { header, buffer, start } = await blocks(path);
     const bytes = buffer.byteLength - start;
     return {
@@ -94,5 +94,5 @@ export function row(data, at) {
 // {pictures: ids by row, thumbnail: address of one}
 export function thumbnails(data) {
   const path = `cluster-data/${encodeURIComponent(data)}/thumbs`;
-  return remembered(path, async () => (await reply(path)).json());
+  return remember(path, async () => (await reply(path)).json());
 }

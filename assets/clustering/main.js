@@ -55,8 +55,8 @@ class Plot {
     this.trigger = trigger;
     this.element = element;
     this.camera = new Plane(DRAWN_BOX);
-    this.spray = new Spray(this, (points) => this.told("drawn", { points }));
-    this.centres = new Centres(this, (centres) => this.told("centres", { centres }));
+    this.spray = new Spray(this, (points) => this.notify("drawn", { points }));
+    this.centres = new Centres(this, (centres) => this.notify("centres", { centres }));
     this.bar = new Bar(this);
     this.layers = new Layers(this);
     this.over = this.layers.over;
@@ -73,10 +73,10 @@ class Plot {
       const box = this.layers.side.getBoundingClientRect();
       this.player.seek(frameAt(event.clientX - box.left, box.width, this.player.frames));
     });
-    new ResizeObserver(() => this.moved()).observe(this.layers.frame);
+    new ResizeObserver(() => this.onMove()).observe(this.layers.frame);
     new ResizeObserver(() => this.fold()).observe(element);
-    new MutationObserver(() => this.recoloured()).observe(document.body, { attributeFilter: ["class"] });
-    this.recoloured();
+    new MutationObserver(() => this.onTheme()).observe(document.body, { attributeFilter: ["class"] });
+    this.onTheme();
   }
 
   // --- the scene ----------------------------------------------------------------------------------
@@ -170,7 +170,7 @@ class Plot {
     this.element.scrollIntoView({ block: "nearest", behavior: isCalm ? "auto" : "smooth" });
   }
 
-  told(name, payload) {
+  notify(name, payload) {
     (this.sent ||= {})[name] = JSON.stringify(payload[name === "drawn" ? "points" : name]);
     this.trigger(name, payload);
   }
@@ -192,7 +192,7 @@ class Plot {
 
   // --- what is seen -------------------------------------------------------------------------------
 
-  recoloured() {
+  onTheme() {
     this.colours = theme(this.element, this.palette);
     this.layers.forget();
     this.refresh();
@@ -296,21 +296,21 @@ class Plot {
   }
 
   // The hand has moved the camera.
-  moved() {
+  onMove() {
     this.layers.resize();
     const size = this.shown && this.sizeNow(this.look.marks.length);
     if (size && (size.radius !== this.size.radius || size.alpha !== this.size.alpha)) this.mark();
     this.layers.draw();
-    this.bar.moved();
+    this.bar.onMove();
   }
 
   // The hand has changed the points or centres that it puts there.
-  changed() {
+  onChange() {
     this.refresh();
     this.bar.update();
   }
 
-  hinted() {
+  drawHints() {
     this.layers.drawOver();
   }
 
@@ -321,7 +321,7 @@ class Plot {
     return { draw: this.spray, centres: this.centres }[this.scene.mode] ?? null;
   }
 
-  lassoing() {
+  isLassoing() {
     return this.lassos && !this.animation;
   }
 

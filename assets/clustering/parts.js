@@ -54,7 +54,7 @@ export function choice(name, options, chosen, onchoose) {
 }
 
 // 12,345
-export function counted(number) {
+export function formatCount(number) {
   return Math.round(number).toLocaleString("en-US");
 }
 

@@ -26,7 +26,7 @@ export function saveChart(chart, format) {
     if (part.localName !== "svg") {
       nextRow();
       const [kind, size, height] = TEXTS[part.localName] ?? TEXTS[part.className] ?? TEXTS.other;
-      for (const line of linesOf(saved(part).textContent, inside, `${kind === "title" ? 600 : 400} ${size}px ${fonts}`)) {
+      for (const line of linesOf(copyForFile(part).textContent, inside, `${kind === "title" ? 600 : 400} ${size}px ${fonts}`)) {
         y += height;
         parts.push(element("text", { class: kind, x: EDGE, y: y - 6 }, line));
       }
@@ -35,7 +35,7 @@ export function saveChart(chart, format) {
     }
     const [width, height] = sides(part);
     if (x && x + width > inside) nextRow();
-    const drawing = saved(part);
+    const drawing = copyForFile(part);
     drawing.removeAttribute("style");
     drawing.setAttribute("x", EDGE + x + margin(part, "Left"));
     drawing.setAttribute("y", y + margin(part, "Top"));
@@ -63,7 +63,7 @@ function margin(drawing, side) {
 }
 
 // A copy without what is for the page alone.
-function saved(part) {
+function copyForFile(part) {
   const copy = part.cloneNode(true);
   for (const pill of copy.querySelectorAll(".pill")) pill.setAttribute("width", pill.getAttribute("width") - ARROW);
   copy.querySelectorAll("[data-unsaved], .reach").forEach((each) => each.remove());

@@ -117,7 +117,7 @@ export class Vector {
     const size = /([\d.]+)px/.exec(this.font)?.[1] ?? 11;
     const weight = /^\d{3}\b/.exec(this.font)?.[0];
     const bold = weight ? ` font-weight="${weight}"` : "";
-    this.parts.push(`<text x="${n(x)}" y="${n(y)}" font-family="system-ui, sans-serif" font-size="${size}"${bold} text-anchor="${anchor}" ${ink}>${escaped(text)}</text>`);
+    this.parts.push(`<text x="${n(x)}" y="${n(y)}" font-family="system-ui, sans-serif" font-size="${size}"${bold} text-anchor="${anchor}" ${ink}>${escapeXml(text)}</text>`);
   }
 
   measureText(text) {
@@ -145,6 +145,6 @@ export function plain(text) {
   return text.replace(FORBIDDEN, "\ufffd");
 }
 
-function escaped(text) {
+function escapeXml(text) {
   return plain(String(text)).replace(/[&<>"]/g, (letter) => `&#${letter.charCodeAt(0)};`);
 }

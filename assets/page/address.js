@@ -13,8 +13,8 @@
   let first = null; // the tab that is shown where the address names none
   let wanted = null; // the tab that is to be shown as soon as it can be
 
-  const named = () => new URL(location.href).searchParams.get(NAME);
-  const known = (name) => (ways.has(name) ? name : ways.has(former[name]) ? former[name] : null);
+  const nameInAddress = () => new URL(location.href).searchParams.get(NAME);
+  const knownName = (name) => (ways.has(name) ? name : ways.has(former[name]) ? former[name] : null);
   const isOfBar = (button) => button.closest(".tabs").classList.contains(BARS);
   const buttons = () => [...document.querySelectorAll(TABS)].filter((button) => isOfBar(button) && button.checkVisibility());
 
@@ -39,7 +39,7 @@
       if (way.every(([bar, tab]) => bar.props.selected === tab.props.id)) first = ids.at(-1);
     });
     former = config.former_tabs ?? {};
-    wanted = known(named());
+    wanted = knownName(nameInAddress());
     for (const [bar, tab] of steps.get(wanted) ?? []) {
       if (tab.props.visible === false) break; // shown to some people, and later
       bar.props.selected = tab.props.id;
@@ -86,7 +86,7 @@
     document.title = `${button.textContent.trim()} · Atelier`;
     if (wanted !== null && !ways.get(id)?.includes(wanted)) return waitUntilDrawn(); // the click is on its way
     wanted = null;
-    const name = named();
+    const name = nameInAddress();
     if (id === (name ?? first)) return;
     const isElsewhere = name === null || (ways.has(name) && !ways.get(id).includes(name));
     write(id, isElsewhere ? "pushState" : "replaceState");
@@ -107,7 +107,7 @@
     if (event.isTrusted && event.target.closest?.(TABS)) wanted = null;
   }, true);
   addEventListener("popstate", () => {
-    wanted = known(named()) ?? first;
+    wanted = knownName(nameInAddress()) ?? first;
     look();
   });
 })();

@@ -54,12 +54,12 @@
     return kept === null ? otherwise : JSON.parse(kept);
   }
 
-  function sent(name, text) {
+  function noteSent(name, text) {
     write(sessionStorage, name, text);
     forgetUnsent(name, text);
   }
 
-  atelier.drafts = { restore, restoreOnce, keep, keepHere, restoreHere, sent, forget };
+  atelier.drafts = { restore, restoreOnce, keep, keepHere, restoreHere, noteSent, forget };
 
   document.addEventListener("input", (event) => {
     const name = event.target.closest(".draft")?.id;
@@ -69,7 +69,7 @@
     const button = event.target.closest?.("button");
     if (button?.closest(".actions")) used = true;
     if (!button?.matches(".primary")) return;
-    for (const field of button.closest(".workspace")?.querySelectorAll(".draft") || []) sent(field.id, field.querySelector("textarea, input").value);
+    for (const field of button.closest(".workspace")?.querySelectorAll(".draft") || []) noteSent(field.id, field.querySelector("textarea, input").value);
   }, true);
   // Whoever uses this browser next finds nothing.
   document.addEventListener("submit", (event) => {

@@ -123,7 +123,7 @@
 
   // The tabs that have to be opened before something is done with these components: what is sent to a
   // tab comes after what it is filled with when it is first seen.
-  const missing = (ids, tabs, own) => [...new Set(ids.map((id) => tabs[id]))].filter((tab) => tab !== undefined && tab !== own && !done.has(tab));
+  const listMissing = (ids, tabs, own) => [...new Set(ids.map((id) => tabs[id]))].filter((tab) => tab !== undefined && tab !== own && !done.has(tab));
   // An update that changes nothing has its type alone, and where it is of HTML such props as well.
   const isChange = (value) =>
     value?.__type__ === "update"
@@ -141,12 +141,12 @@
         return tabs.length ? Promise.all(tabs.map(open)).then(() => own(...given)) : own(...given);
       };
     };
-    before("gather_state", (inputs) => missing(inputs, partOf, tabOf.get(inputs)));
+    before("gather_state", (inputs) => listMissing(inputs, partOf, tabOf.get(inputs)));
     const handle = listeners.handle_data.bind(listeners);
     listeners.handle_data = (outputs, data) => {
       const own = tabOf.get(outputs);
       const changed = outputs.map((_, place) => place).filter((place) => isChange(data[place]));
-      const tabs = missing(changed.map((place) => outputs[place]), partOf, own);
+      const tabs = listMissing(changed.map((place) => outputs[place]), partOf, own);
       if (!tabs.length) return handle(outputs, data);
       // What is here changes at once: the bar shows the tab while that is still being built.
       const pick = (places) => handle(places.map((place) => outputs[place]), places.map((place) => data[place]));
@@ -154,7 +154,7 @@
       const late = () => pick(changed.filter(isLate));
       return Promise.all([pick(changed.filter((place) => !isLate(place))), Promise.all(tabs.map(open)).then(late)]);
     };
-    before("dispatch_state_change_events", (event) => missing(event.changed_state_ids ?? [], partOfState));
+    before("dispatch_state_change_events", (event) => listMissing(event.changed_state_ids ?? [], partOfState));
   };
 
   atelier.parts = { prepare, show };

@@ -135,7 +135,7 @@ def test_it_follows_a_stroke_while_that_is_drawn(sketching, asked):
 
     wait_until(follows)
     page.mouse.up()
-    canvas = page.evaluate("window.atelierDrawings['unit-1-canvas'].settled()")
+    canvas = page.evaluate("window.atelierDrawings['unit-1-canvas'].whenSettled()")
     assert canvas is None
     last = page.evaluate("window.atelierDrawings['unit-1-canvas'].value()")
     wait_until(lambda: asked[-1]["units"][0]["picture"] == last)

@@ -3,8 +3,8 @@
 import { say } from "../../page.js";
 import { ticks, short } from "../view/axes.js";
 import { colourOf, edge } from "../colours.js";
-import { titled } from "./curve.js";
-import { counted, figures } from "../parts.js";
+import { drawTitle } from "./curve.js";
+import { formatCount, figures } from "../parts.js";
 import { hullOf, line } from "./frames.js";
 
 const [LEFT, RIGHT, TOP, BOTTOM] = [46, 12, 40, 14];
@@ -12,7 +12,7 @@ const SHOWN_LINKS = 400; // points up to which all merges are drawn among them
 
 export function agglomerative(frames) {
   const { list, data, count } = frames;
-  const tree = planted(list.flatMap((frame) => frame.merges), frames.positions, count);
+  const tree = plantTree(list.flatMap((frame) => frame.merges), frames.positions, count);
   const { merges } = tree;
   const { clusters: wanted, height } = data.parameters || {};
   const clusters = height ? count - merges.filter((merge) => merge[2] <= height).length : Math.min(count, Math.max(1, wanted ?? 3));
@@ -64,7 +64,7 @@ export function agglomerative(frames) {
       for (const node of [left, right]) {
         const hull = hullOf(tree.members(node).map((point) => camera.point(frames.positions[2 * point], frames.positions[2 * point + 1])));
         const colour = family[node] < 0 ? colours.text : colourOf(family[node], colours);
-        padded(context, hull);
+        padHull(context, hull);
         context.strokeStyle = context.fillStyle = colour;
         context.lineJoin = context.lineCap = "round";
         context.globalAlpha = 0.22;
@@ -83,7 +83,7 @@ export function agglomerative(frames) {
     chart(context, width, height, at, colours) {
       const made = list[at].number;
       const ends = made ? merges[made - 1][2] : 0;
-      titled(context, colours, say("Dendrogram"), made ? say("merged at {height}", { height: figures(ends) }) : "");
+      drawTitle(context, colours, say("Dendrogram"), made ? say("merged at {height}", { height: figures(ends) }) : "");
       const [w, h] = [width - LEFT - RIGHT, height - TOP - BOTTOM];
       const x = (node) => LEFT + (w * (tree.across[node] + 0.5)) / count;
       // The scale grows with the tree: else nothing would be seen of the many early merges.
@@ -134,7 +134,7 @@ export function agglomerative(frames) {
         context.setLineDash([]);
         context.textAlign = "right";
         context.fillStyle = colours.text;
-        context.fillText(say("{count} clusters", { count: counted(clusters) }), width - RIGHT, y(cutHeight) - 5);
+        context.fillText(say("{count} clusters", { count: formatCount(clusters) }), width - RIGHT, y(cutHeight) - 5);
       }
 
       function bracket(merge) {
@@ -149,10 +149,10 @@ export function agglomerative(frames) {
 
     sentence(at) {
       const { number, clusters: now } = list[at];
-      if (!number) return say("Start: every one of the {count} points is a cluster of its own.", { count: counted(count) });
+      if (!number) return say("Start: every one of the {count} points is a cluster of its own.", { count: formatCount(count) });
       const [left, right, top, size] = merges[number - 1];
       const sizes = [left, right].map((node) => (node < count ? 1 : merges[node - count][3]));
-      const values = { a: counted(sizes[0]), b: counted(sizes[1]), size: counted(size), height: figures(top), now: counted(now) };
+      const values = { a: formatCount(sizes[0]), b: formatCount(sizes[1]), size: formatCount(size), height: figures(top), now: formatCount(now) };
       const said = say("The two nearest clusters, of {a} and {b} points, become one of {size} at distance {height}. Clusters left: {now}.", values);
       if (now === clusters) return `${said} ${say("So many were asked for: the line cuts the tree here.")}`;
       if (at === list.length - 1) return `${said} ${say("All points are in one cluster; where the tree is cut decides how many there are.")}`;
@@ -162,7 +162,7 @@ export function agglomerative(frames) {
 }
 
 // The whole tree: where its leaves stand side by side, the points and the middle of every node.
-function planted(merges, positions, count) {
+function plantTree(merges, positions, count) {
   const total = count + merges.length;
   const across = new Float64Array(total);
   const roots = new Set(Array.from({ length: total }, (_, node) => node));
@@ -210,7 +210,7 @@ function familiesOf(merges, count, cut) {
   return top.map((node, at) => (at < count + cut ? numbers.get(node) : -1));
 }
 
-function padded(context, hull) {
+function padHull(context, hull) {
   context.beginPath();
   hull.forEach(([x, y], at) => (at ? context.lineTo(x, y) : context.moveTo(x, y)));
   if (hull.length === 1) context.lineTo(hull[0][0] + 0.01, hull[0][1]);

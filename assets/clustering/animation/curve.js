@@ -5,7 +5,7 @@ import { figures } from "../parts.js";
 
 const [LEFT, RIGHT, TOP, BOTTOM] = [46, 14, 40, 28];
 
-export function titled(context, colours, title, value = "") {
+export function drawTitle(context, colours, title, value = "") {
   context.textAlign = "left";
   context.font = `600 12.5px ${colours.font}`;
   context.fillStyle = colours.text;
@@ -49,7 +49,7 @@ function grid(context, width, height, low, high, place, colours, format) {
 
 // values: one a frame. named: [[frame, text]] below the axis.
 export function paintCurve(context, width, height, { title, values, frame, named, axis }, colours) {
-  titled(context, colours, title, figures(values[frame]));
+  drawTitle(context, colours, title, figures(values[frame]));
   let [low, high] = [Math.min(...values), Math.max(...values)];
   const room = (high - low || Math.abs(high) || 1) * 0.06;
   [low, high] = [low - room, high + room];
@@ -98,7 +98,7 @@ function dot(context, x, y, radius, fill) {
 
 // bands: [{values (one a frame), fill}] from the bottom up, which sum to `whole` at each frame.
 export function paintBands(context, width, height, { title, said, bands, whole, frame, axis }, colours) {
-  titled(context, colours, title, said);
+  drawTitle(context, colours, title, said);
   const frames = bands[0].values.length;
   const place = frameOf(width, height, frames, 0, whole);
   const below = new Float64Array(frames);

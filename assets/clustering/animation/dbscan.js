@@ -3,7 +3,7 @@
 import { say } from "../../page.js";
 import { colourOf, edge, mix } from "../colours.js";
 import { paintBands } from "./curve.js";
-import { counted } from "../parts.js";
+import { formatCount } from "../parts.js";
 import { ellipse, line } from "./frames.js";
 
 const [UNSEEN, NOISE, REACHED, BORDER, CORE] = [0, 1, 2, 3, 4];
@@ -81,7 +81,7 @@ export function dbscan(frames) {
       const clusters = sizes.map((values, cluster) => ({ values, fill: colourOf(cluster, colours) }));
       const bands = [...clusters, { values: counts.map((each) => each[NOISE]), fill: colours.faint }];
       const reached = frames.count - counts[at][UNSEEN];
-      const said = say("{count} of {points}", { count: counted(reached), points: counted(frames.count) });
+      const said = say("{count} of {points}", { count: formatCount(reached), points: formatCount(frames.count) });
       paintBands(context, width, height, { title: say("Points in clusters"), said, bands, whole: frames.count, frame: at, axis: say("visited points") }, colours);
     },
 
@@ -99,14 +99,14 @@ export function dbscan(frames) {
       const { visited, neighbours, cluster, waiting } = list[at];
       if (visited < 0) return say("Start: no point has been visited. A point is core if at least {least} points lie within eps of it, itself included.", { least });
       const [found, kind] = [neighbours.length, frames.kinds[visited]];
-      const values = { point: counted((data.rows?.[visited] ?? visited) + 1), found, least, cluster, waiting: counted(waiting) };
+      const values = { point: formatCount((data.rows?.[visited] ?? visited) + 1), found, least, cluster, waiting: formatCount(waiting) };
       let said;
       if (kind === NOISE) said = say("Point {point} has {found} of {least} points within eps: not core, and no cluster has reached it. Noise for now.", values);
       else if (kind === BORDER) said = say("Point {point} has {found} of {least} points within eps: not core. It stays in cluster {cluster} as a border point, from which nothing grows.", values);
       else said = say("Point {point} has {found} points within eps, {least} are enough: core. What lies in the disc and was in no cluster joins cluster {cluster}.", values);
       if (at === list.length - 1) {
         const last = counts[at];
-        return `${said} ${say("All points have been visited: {clusters} clusters, {noise} points of noise.", { clusters: Math.max(-1, ...frames.labels) + 1, noise: counted(last[NOISE]) })}`;
+        return `${said} ${say("All points have been visited: {clusters} clusters, {noise} points of noise.", { clusters: Math.max(-1, ...frames.labels) + 1, noise: formatCount(last[NOISE]) })}`;
       }
       if (kind === NOISE) return said;
       return `${said} ${waiting ? say("{waiting} points wait to be visited.", values) : say("Nothing waits: cluster {cluster} is complete.", values)}`;

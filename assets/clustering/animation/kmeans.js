@@ -3,7 +3,7 @@
 import { say } from "../../page.js";
 import { colourOf, markOf } from "../colours.js";
 import { paintCurve } from "./curve.js";
-import { figures, counted } from "../parts.js";
+import { figures, formatCount } from "../parts.js";
 import { between, centre, line } from "./frames.js";
 
 const SPOKES = 700; // points up to which each is tied to its centre while it is assigned
@@ -98,7 +98,7 @@ export function kmeans(frames) {
       const changed = labels.at.length;
       const said = round === 1
         ? say("Round 1, assign: every point takes the colour of its nearest centre. J = {j}.", { j })
-        : say("Round {round}, assign: every point goes to its nearest centre; {changed} changed (ringed). J = {j}.", { round, changed: counted(changed), j });
+        : say("Round {round}, assign: every point goes to its nearest centre; {changed} changed (ringed). J = {j}.", { round, changed: formatCount(changed), j });
       const ends = {
         "nothing moved": say("No point changes: this is the end."),
         "within tolerance": say("The centres hardly move any more: this is the end."),

@@ -37,7 +37,7 @@ export function mixture(frames) {
       const before = frame.phase === "M" && share < 1 ? list[at - 1] : null;
       (frame.ellipses || []).forEach((each, component) => {
         const colour = colourOf(component, colours);
-        ellipse(context, camera, before ? turning(before.ellipses[component], each, share) : each);
+        ellipse(context, camera, before ? turnEllipse(before.ellipses[component], each, share) : each);
         context.fillStyle = context.strokeStyle = colour;
         context.globalAlpha = 0.04 + 0.2 * frame.weights[component];
         context.fill();
@@ -74,7 +74,7 @@ export function mixture(frames) {
 }
 
 // From one ellipse to the next: the shorter way round.
-function turning(from, to, share) {
+function turnEllipse(from, to, share) {
   const turn = ((((to[4] - from[4]) % 180) + 270) % 180) - 90;
   return [...between(from.slice(0, 4), to.slice(0, 4), share), from[4] + turn * share];
 }

@@ -2,7 +2,7 @@
 
 import { h, say } from "../../page.js";
 import { savePlot } from "../saving.js";
-import { choice, counted, tool } from "../parts.js";
+import { choice, formatCount, tool } from "../parts.js";
 
 export class Bar {
   constructor(plot) {
@@ -44,10 +44,10 @@ export class Bar {
 
   move(act) {
     act();
-    this.plot.moved();
+    this.plot.onMove();
   }
 
-  moved() {
+  onMove() {
     this.whole.disabled = !this.plot.camera.moved;
   }
 
@@ -69,7 +69,7 @@ export class Bar {
       this.undo.disabled = !plot.spray.before.length;
       this.brush.setAttribute("aria-pressed", String(!plot.spray.erases));
       this.eraser.setAttribute("aria-pressed", String(plot.spray.erases));
-      this.drawn.textContent = say("{count} points", { count: counted(plot.spray.points.length) });
+      this.drawn.textContent = say("{count} points", { count: formatCount(plot.spray.points.length) });
     } else if (kind === "centres") {
       this.clear.disabled = this.undo.disabled = !plot.centres.points.length;
       this.drawn.textContent = say("{count} centres", { count: plot.centres.points.length });
@@ -80,7 +80,7 @@ export class Bar {
     this.shows.hidden = !shown;
     this.offerTurns(mode);
     this.showSelection();
-    this.moved();
+    this.onMove();
   }
 
   // The ways back to drawing and to placing centres, where the data and the algorithm have them.
@@ -102,8 +102,8 @@ export class Bar {
     this.selection.hidden = !plot.selected;
     if (!plot.selected) return;
     const words = plot.points?.header.points > plot.points?.header.shown
-      ? say("{count} of the drawn points selected", { count: counted(plot.selected.length) })
-      : say("{count} points selected", { count: counted(plot.selected.length) });
+      ? say("{count} of the drawn points selected", { count: formatCount(plot.selected.length) })
+      : say("{count} points selected", { count: formatCount(plot.selected.length) });
     this.selection.replaceChildren(words, h("button", { type: "button", title: say("Select nothing"), "aria-label": say("Select nothing"), onclick: () => plot.select(null) }, "×"));
   }
 
@@ -135,12 +135,12 @@ export class Bar {
     this.brush = tool("brush", say("Brush: click for one point, drag for many"), wield(false));
     this.eraser = tool("eraser", say("Eraser"), wield(true));
     const size = h("input", { type: "range", min: 8, max: 70, step: 1, value: hand.size, title: say("Size of the brush"), "aria-label": say("Size of the brush") });
-    const sized = () => {
+    const setSize = () => {
       hand.size = Number(size.value);
       size.style.setProperty("--done", `${(100 * (hand.size - size.min)) / (size.max - size.min)}%`);
     };
-    size.addEventListener("input", sized);
-    sized();
+    size.addEventListener("input", setSize);
+    setSize();
     return [this.brush, this.eraser, size, this.undo, this.clear, this.drawn];
   }
 }

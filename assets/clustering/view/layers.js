@@ -98,7 +98,7 @@ export class Layers {
     const names = this.names();
     const write = camera.dims === 3 ? paintSpace(context, camera, colours, names) : paintPlane(context, camera, colours, names);
     const density = !animation && plot.scene.mode !== "draw" && camera.dims === 2 && points?.header.density;
-    if (density) paintDensity(context, camera, this.shading(density), density.extent);
+    if (density) paintDensity(context, camera, this.shade(density), density.extent);
     const positions = plot.shown;
     if (this.screen.length !== (2 * positions.length) / camera.dims) this.screen = new Float32Array((2 * positions.length) / camera.dims);
     const order = camera.place(positions, this.screen);
@@ -110,7 +110,7 @@ export class Layers {
   }
 
   // The picture of a density, made anew when the clusters, or which of them are hidden, are others.
-  shading(density) {
+  shade(density) {
     const { colours, labels, hidden, points } = this.plot;
     const hiding = [...hidden].sort().join();
     const last = this.density;
@@ -181,7 +181,7 @@ export class Layers {
     if (hovered < 0 || 2 * hovered >= this.screen.length) return;
     const [x, y] = [this.screen[2 * hovered], this.screen[2 * hovered + 1]];
     const ink = labels && labels[hovered] !== NOISE && !this.plot.animation ? colourOf(labels[hovered], colours) : colours.text;
-    const picture = this.plot.animation ? null : this.plot.thumbs?.placed(hovered);
+    const picture = this.plot.animation ? null : this.plot.thumbs?.placeOf(hovered);
     for (const [colour, width] of [[colours.background, 5], [ink, 2.2]]) {
       context.beginPath();
       if (picture) context.rect(x - picture.half - 5, y - picture.half - 5, 2 * picture.half + 10, 2 * picture.half + 10);

@@ -3,7 +3,7 @@
 import { h, say } from "../../page.js";
 import { NOISE, markOf } from "../colours.js";
 import { drawMark } from "./marks.js";
-import { counted } from "../parts.js";
+import { formatCount } from "../parts.js";
 
 const MOST = 40; // entries
 const [EDGE, LINE] = [12, 22]; // pixels beside those of a file, and of a line
@@ -32,13 +32,13 @@ export function rowsOf(groups, { kind, classes }, colours) {
 // rows: [{label, mark, name, count}]; a click on one tells onhide(label), where it is given.
 export function showLegend(holder, rows, hidden, onhide = null) {
   const entries = rows.slice(0, MOST).map(({ label, mark, name, count }) => {
-    const parts = [swatch(mark), h("span", {}, name), count === undefined ? null : h("b", {}, counted(count))];
+    const parts = [swatch(mark), h("span", {}, name), count === undefined ? null : h("b", {}, formatCount(count))];
     if (!onhide) return h("span", { class: "entry still" }, parts);
     const title = say("Hide or show {name}", { name });
     return h("button", { type: "button", class: "entry", "data-label": label, "aria-pressed": String(!hidden.has(label)), title, onclick: () => onhide(label) }, parts);
   });
   const more = rows.length - MOST;
-  if (more > 0) entries.push(h("span", { class: "more" }, say("and {count} smaller ones", { count: counted(more) })));
+  if (more > 0) entries.push(h("span", { class: "more" }, say("and {count} smaller ones", { count: formatCount(more) })));
   holder.replaceChildren(...entries);
 }
 
@@ -49,7 +49,7 @@ export function paintLegend(context, rows, hidden, width, colours) {
   context.textAlign = "left";
   let [x, y] = [EDGE, LINE / 2 + 4];
   for (const { label, mark, name, count } of rows.filter((row) => !hidden.has(row.label)).slice(0, MOST)) {
-    const text = count === undefined ? name : `${name}  ${counted(count)}`;
+    const text = count === undefined ? name : `${name}  ${formatCount(count)}`;
     const needed = 14 + context.measureText(text).width;
     if (x > EDGE && x + needed > width - EDGE) [x, y] = [EDGE, y + LINE];
     drawMark(context, mark, x + 5, y);

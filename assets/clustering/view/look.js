@@ -14,8 +14,8 @@ export function sizeOf(count, zoom, isSample) {
   const radius = radiusFor(count, zoom);
   if (!isSample) return { radius, alpha: 1 };
   const near = Math.min(1, Math.max(0, Math.log(zoom) / Math.log(PLAIN_FROM)));
-  const rounded = (value, parts) => Math.round(parts * value) / parts;
-  return { radius: rounded(radius * (FINE + (1 - FINE) * near), 5), alpha: rounded(SHEER + (1 - SHEER) * near, 10) };
+  const roundTo = (value, parts) => Math.round(parts * value) / parts;
+  return { radius: roundTo(radius * (FINE + (1 - FINE) * near), 5), alpha: roundTo(SHEER + (1 - SHEER) * near, 10) };
 }
 
 export function look(labels, count, hidden, colours, { radius, alpha }) {

@@ -44,13 +44,13 @@ function corners(context, x, y, places, r) {
 export function drawMarks(context, screen, marks, kinds, { width, height, order = null, ratio = 1 }) {
   const count = marks.length;
   const edge = 12;
-  const seen = (x, y) => x > -edge && y > -edge && x < width + edge && y < height + edge;
+  const isSeen = (x, y) => x > -edge && y > -edge && x < width + edge && y < height + edge;
   if (count < STAMPED_FROM) {
     for (let nth = 0; nth < count; nth++) {
       const at = order ? order[nth] : nth;
       if (marks[at] === HIDDEN) continue;
       const [x, y] = [screen[2 * at], screen[2 * at + 1]];
-      if (seen(x, y)) drawMark(context, kinds[marks[at]], x, y);
+      if (isSeen(x, y)) drawMark(context, kinds[marks[at]], x, y);
     }
     return;
   }
@@ -60,7 +60,7 @@ export function drawMarks(context, screen, marks, kinds, { width, height, order 
     const at = order ? order[nth] : nth;
     if (marks[at] === HIDDEN) continue;
     const [x, y] = [screen[2 * at], screen[2 * at + 1]];
-    if (seen(x, y)) press(sheet, stamps[marks[at]], Math.round(x * ratio), Math.round(y * ratio));
+    if (isSeen(x, y)) press(sheet, stamps[marks[at]], Math.round(x * ratio), Math.round(y * ratio));
   }
   sheet.context.putImageData(sheet.image, 0, 0);
   context.drawImage(sheet.canvas, 0, 0, width, height);

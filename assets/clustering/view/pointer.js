@@ -35,7 +35,7 @@ export function listen(plot) {
     last = place(event);
     travelled = 0;
     const tool = plot.tool();
-    if (plot.lassoing() || (event.shiftKey && !tool)) {
+    if (plot.isLassoing() || (event.shiftKey && !tool)) {
       gesture = "select";
       path = [last];
     } else if (tool) {
@@ -65,7 +65,7 @@ export function listen(plot) {
     if (gesture === "move" && travelled > STILL) {
       plot.hover(null);
       plot.camera.drag(dx, dy);
-      plot.moved();
+      plot.onMove();
     } else if (gesture === "select") {
       path.push(now);
       plot.lasso(path);
@@ -81,7 +81,7 @@ export function listen(plot) {
     if (last?.far) {
       plot.camera.zoomAt(now.far / last.far, now.x, now.y);
       if (plot.camera.dims === 2) plot.camera.drag(now.x - last.x, now.y - last.y);
-      plot.moved();
+      plot.onMove();
     }
     last = now;
   }
@@ -126,14 +126,14 @@ export function listen(plot) {
     const lines = event.deltaMode === 1 ? 30 : 1;
     const amount = Math.max(-240, Math.min(240, event.deltaY * lines));
     plot.camera.zoomAt(Math.exp(-amount * (event.ctrlKey ? 0.008 : 0.0022)), ...place(event));
-    plot.moved();
+    plot.onMove();
   }, { passive: false });
 
   over.addEventListener("dblclick", (event) => {
     if (plot.tool()) return;
     event.preventDefault();
     plot.camera.home();
-    plot.moved();
+    plot.onMove();
   });
 
   const STEPS = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
@@ -143,15 +143,15 @@ export function listen(plot) {
     if (plot.key(event)) event.preventDefault();
     else if (STEPS[event.key]) {
       plot.camera.drag(...STEPS[event.key].map((step) => step * 40));
-      plot.moved();
+      plot.onMove();
       event.preventDefault();
     } else if (event.key === "+" || event.key === "=" || event.key === "-") {
       plot.camera.zoomAt(event.key === "-" ? 1 / 1.3 : 1.3);
-      plot.moved();
+      plot.onMove();
       event.preventDefault();
     } else if (event.key === "0" || event.key === "Home") {
       plot.camera.home();
-      plot.moved();
+      plot.onMove();
       event.preventDefault();
     }
   });

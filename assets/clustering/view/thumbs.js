@@ -48,7 +48,7 @@ export class Thumbs {
   }
 
   // Where the picture of a point lies, or null where it is a mere point.
-  placed(at) {
+  placeOf(at) {
     return this.seen.find((each) => each.at === at) ?? null;
   }
 

@@ -3,7 +3,7 @@
 import { h, say } from "../../page.js";
 import { row } from "../data.js";
 import { nameOf } from "./legend.js";
-import { counted, figures } from "../parts.js";
+import { formatCount, figures } from "../parts.js";
 
 const BESIDE = 16; // pixels from what is told about
 const RESTING = 120; // ms on a point until its columns are asked for
@@ -34,10 +34,10 @@ export class Tip {
     if (group !== undefined) lines.push([say("True group"), classes || group < 0 ? nameOf(group, "truth", classes) : String(group)]);
     const picture = plot.animation ? null : plot.thumbs?.of(at);
     if (picture) {
-      this.tell(say("Picture {number}", { number: counted(own + 1) }), lines, picture);
+      this.tell(say("Picture {number}", { number: formatCount(own + 1) }), lines, picture);
       return;
     }
-    const name = say("Row {number}", { number: counted(own + 1) });
+    const name = say("Row {number}", { number: formatCount(own + 1) });
     const about = lines.length;
     place.forEach((value, axis) => lines.push([names[axis] || "xyz"[axis], figures(value)]));
     this.tell(name, lines);
@@ -78,7 +78,7 @@ export class Tip {
 
   place(x, y) {
     const { plot, element, size: [width, height] } = this;
-    const gap = BESIDE + (plot.animation ? 0 : plot.thumbs?.placed(this.at)?.half ?? 0);
+    const gap = BESIDE + (plot.animation ? 0 : plot.thumbs?.placeOf(this.at)?.half ?? 0);
     const left = x + gap + width > plot.camera.width ? x - gap - width : x + gap;
     const top = Math.min(Math.max(6, y - height / 2), plot.camera.height - height - 6);
     element.style.transform = `translate(${Math.max(4, left)}px, ${top}px)`;

@@ -9,15 +9,15 @@ const MOST_CENTRES = 50;
 const PACE = 5; // pixels that the pointer moves for each sprayed point, with the smallest brush
 const LATER = 200; // ms after a stroke until the page is told
 
-// plot: {camera, changed()}; told(points): after each stroke.
+// plot: {camera, onChange()}; notify(points): after each stroke.
 export class Spray {
   size = 22; // radius in pixels
   erases = false;
   points = [];
 
-  constructor(plot, told) {
+  constructor(plot, notify) {
     this.plot = plot;
-    this.told = told;
+    this.notify = notify;
     this.before = [];
     this.at = null;
   }
@@ -33,7 +33,7 @@ export class Spray {
     this.at = [x, y];
     if (this.erases) this.erase(x, y);
     else this.add(x, y);
-    this.plot.changed();
+    this.plot.onChange();
   }
 
   move(x, y) {
@@ -54,7 +54,7 @@ export class Spray {
       }
     }
     [stroke.x, stroke.y] = this.at = [x, y];
-    this.plot.changed();
+    this.plot.onChange();
   }
 
   add(px, py) {
@@ -72,27 +72,27 @@ export class Spray {
   up() {
     if (!this.stroke) return;
     this.stroke = null;
-    this.done();
+    this.finish();
   }
 
   cancel() {
     if (!this.stroke) return;
     this.stroke = null;
     this.points = this.start;
-    this.plot.changed();
+    this.plot.onChange();
   }
 
   over(x, y) {
     this.at = [x, y];
-    this.plot.hinted();
+    this.plot.drawHints();
   }
 
   leave() {
     this.at = null;
-    this.plot.hinted();
+    this.plot.drawHints();
   }
 
-  done() {
+  finish() {
     this.before.push(this.start);
     if (this.before.length > UNDO) this.before.shift();
     this.tell();
@@ -108,13 +108,13 @@ export class Spray {
     if (!this.points.length) return;
     this.start = this.points;
     this.points = [];
-    this.done();
+    this.finish();
   }
 
   tell() {
-    this.plot.changed();
+    this.plot.onChange();
     clearTimeout(this.later);
-    this.later = setTimeout(() => this.told(this.points), LATER);
+    this.later = setTimeout(() => this.notify(this.points), LATER);
   }
 
   paint(context, colours) {
@@ -132,9 +132,9 @@ export class Spray {
 export class Centres {
   points = [];
 
-  constructor(plot, told) {
+  constructor(plot, notify) {
     this.plot = plot;
-    this.told = told;
+    this.notify = notify;
   }
 
   put(points) {
@@ -155,14 +155,14 @@ export class Centres {
     this.isNew = found < 0;
     this.from = [x, y];
     if (found < 0 && this.points.length < MOST_CENTRES) this.held = this.points.push(this.plot.camera.back(x, y)) - 1;
-    this.plot.changed();
+    this.plot.onChange();
   }
 
   move(x, y) {
     if (!(this.held >= 0)) return;
     this.points[this.held] = this.plot.camera.back(x, y);
     if (Math.hypot(x - this.from[0], y - this.from[1]) > 4) this.isNew = true; // it was moved, not clicked
-    this.plot.changed();
+    this.plot.onChange();
   }
 
   up() {
@@ -174,7 +174,7 @@ export class Centres {
   cancel() {
     this.points = this.start || [];
     this.held = undefined;
-    this.plot.changed();
+    this.plot.onChange();
   }
 
   over() {}
@@ -192,9 +192,9 @@ export class Centres {
   }
 
   tell() {
-    this.plot.changed();
+    this.plot.onChange();
     clearTimeout(this.later);
-    this.later = setTimeout(() => this.told(this.points.map((place) => place.map((value) => Number(value.toPrecision(6))))), LATER);
+    this.later = setTimeout(() => this.notify(this.points.map((place) => place.map((value) => Number(value.toPrecision(6))))), LATER);
   }
 
   paint(context, colours) {

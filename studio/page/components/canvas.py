@@ -106,7 +106,7 @@ def settled_js(drawings: dict[int, str]) -> str:
         " const drawing = window.atelierDrawings?.[name] || window.atelierMasks?.[name]"
         " || window.atelierSeveral?.[name];"
         " if (!drawing) continue;"
-        " await drawing.settled();"
+        " await drawing.whenSettled();"
         " values[place] = drawing.value();"
         " }"
         " return values; }"

@@ -115,7 +115,12 @@ class LiveView:
         own = f"window.atelierLive?.[{json.dumps(self._name)}]"
         # Of canvases, which are HTML, `change` is told before what lies on them is on the server.
         moved = [each.input if isinstance(each, gr.HTML) else each.change for each in inputs]
-        changed = {"fn": None, "js": f"() => {own}?.changed()", "trigger_mode": "multiple", **QUIET}
+        changed = {
+            "fn": None,
+            "js": f"() => {own}?.onChange()",
+            "trigger_mode": "multiple",
+            **QUIET,
+        }
         gr.on(moved, **changed)
         for moment in moments:
             moment(**changed)
@@ -137,7 +142,7 @@ class LiveView:
             js=js,
             **QUIET,
         )
-        answered = f"(words) => {own}?.answered(words || '')"
+        answered = f"(words) => {own}?.onAnswer(words || '')"
         asked.then(None, self._words, None, js=answered, **QUIET)
         view.submit(self._keep.click, lambda values, visitor: _request_to_keep(values), [painted])
 

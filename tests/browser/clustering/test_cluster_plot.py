@@ -385,11 +385,11 @@ def test_marks_of_a_sample_let_its_density_through_until_one_comes_closer(page):
     mark = f"(() => {{ const of = {PLOT}.look.kinds.find(({{ shape }}) => shape === 'circle');"
     mark += " return [of.radius, of.alpha]; })()"
     show(page, data="large", labels="large-3")
-    page.evaluate(f"{PLOT}.camera.home(); {PLOT}.moved()")
+    page.evaluate(f"{PLOT}.camera.home(); {PLOT}.onMove()")
     radius, alpha = page.evaluate(mark)
     assert radius < 1.5
     assert alpha < 0.5
-    page.evaluate(f"{PLOT}.camera.zoomAt(10); {PLOT}.moved()")
+    page.evaluate(f"{PLOT}.camera.zoomAt(10); {PLOT}.onMove()")
     closer, opaque = page.evaluate(mark)
     assert closer > 1.5 * radius
     assert opaque == 1
@@ -398,18 +398,18 @@ def test_marks_of_a_sample_let_its_density_through_until_one_comes_closer(page):
 @pytest.mark.deep
 def test_what_is_known_of_a_point_goes_with_it_when_the_picture_moves(page):
     show(page, data="blobs")
-    page.evaluate(f"{PLOT}.camera.home(); {PLOT}.moved()")
+    page.evaluate(f"{PLOT}.camera.home(); {PLOT}.onMove()")
     x, y = point(page, 17)
     page.mouse.move(x + 1, y)
     tip = page.locator("#plot .tip")
     expect(tip).to_be_visible()
-    page.evaluate(f"{PLOT}.camera.drag(-40, 30); {PLOT}.moved()")
+    page.evaluate(f"{PLOT}.camera.drag(-40, 30); {PLOT}.onMove()")
     drawn(page)
     (x, y), box = point(page, 17), tip.bounding_box()
     assert 10 <= max(box["x"] - x, x - box["x"] - box["width"]) <= 22
-    page.evaluate(f"{PLOT}.camera.drag(-5000, 0); {PLOT}.moved()")
+    page.evaluate(f"{PLOT}.camera.drag(-5000, 0); {PLOT}.onMove()")
     expect(tip).to_be_hidden()
-    page.evaluate(f"{PLOT}.camera.home(); {PLOT}.moved()")
+    page.evaluate(f"{PLOT}.camera.home(); {PLOT}.onMove()")
 
 
 def test_a_space_is_turned_by_dragging(page):
@@ -436,7 +436,7 @@ def test_pictures_lie_at_their_points_and_more_of_them_closer_by(page):
     page.wait_for_function(loaded)
     first = state(page)["thumbs"]
     assert 3 <= first < seen["points"]
-    page.evaluate(f"{PLOT}.camera.zoomAt(3, ...{PLOT}.layers.screen.slice(0, 2)); {PLOT}.moved()")
+    page.evaluate(f"{PLOT}.camera.zoomAt(3, ...{PLOT}.layers.screen.slice(0, 2)); {PLOT}.onMove()")
     drawn(page)
     page.wait_for_function(loaded)
     at = page.evaluate(f"{PLOT}.thumbs.seen.at(-1).at")
@@ -487,7 +487,7 @@ def test_very_many_points_are_saved_as_pictures_between_axes_and_legend(page, tm
 def test_what_is_seen_is_saved_as_svg_and_png(page, algorithm, tmp_path):
     seen = animate(page, "few", algorithm)
     page.evaluate(f"{PLOT}.player.seek({seen['frames'] // 2})")
-    page.evaluate(f"{PLOT}.camera.home(); {PLOT}.moved()")
+    page.evaluate(f"{PLOT}.camera.home(); {PLOT}.onMove()")
     saved = {kind: save(page, kind, tmp_path) for kind in ("PNG", "SVG")}
     root = ElementTree.parse(saved["SVG"]).getroot()
     assert len(list(root.iter("{http://www.w3.org/2000/svg}path"))) > 40  # a mark for each point
