@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.studio.features.chat.answering import count_unfinished
 from tests.studio.features.chat.parrot import Parrot
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
@@ -188,7 +189,7 @@ def test_a_refresh_shows_the_answer_going_on_which_is_stopped_and_gone_on_with(
     shown = page.locator(".message.assistant .words").inner_text()
     assert shown.split()[:20] == re.sub(r"[*#`]", "", stored).split()[:20]
     expect(page.locator(".message.assistant .facts")).to_contain_text("Stopped")
-    assert studio[0].answers.count_unfinished("local") == 0
+    assert count_unfinished(studio[0].answers, "local") == 0
     monkeypatch.setattr(studio[0].answers, "_run", Parrot(["on and ", "on"]).run)
     page.click(".go-on")
     # Until the page has heard that the answer goes on, nothing has changed.

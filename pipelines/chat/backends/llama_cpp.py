@@ -272,11 +272,6 @@ class LlamaCpp:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     @property
-    def worker_id(self) -> int:
-        """The process that holds the weights."""
-        return self._process.id
-
-    @property
     def alive(self) -> bool:
         """Whether it can be asked: its folder may have been cleaned away, with its socket."""
         return self._process.alive and (

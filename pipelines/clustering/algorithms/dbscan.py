@@ -52,8 +52,8 @@ class DBSCAN(Algorithm[DBSCANParameters]):
 
     def estimate(self, n: int, d: int, params: DBSCANParameters) -> Estimate:
         """In many dimensions a tree helps where there are clusters; without, it takes ten times
-        this. The memory is, of :func:`pipelines.clustering.dbscan.dbscan.estimate_bytes`, what
-        cannot be exceeded; of few points all neighbourhoods at worst."""
+        this. The memory is what cannot be exceeded, whatever eps; of few points all neighbourhoods
+        at worst."""
         seconds = 5e-3 + n * tree_depth(n) * d * 2e-8 + (n * n * d * 5e-11 if d >= 8 else 0)
         if n <= DBSCAN_FEW:
             return Estimate(seconds, n * n * FLOAT_BYTES + n * d * FLOAT_BYTES)

@@ -20,13 +20,11 @@ from pipelines.clustering.dbscan.chunks import Chunks, Notes
 from pipelines.clustering.dbscan.kd_tree import (
     LEAF,
     Leaves,
-    depth_for,
     gap,
     grow,
     near,
     points_of,
     reach,
-    tree_bytes,
 )
 from pipelines.core.errors import BadRequest
 
@@ -56,13 +54,6 @@ class DBSCANResult:
     n_clusters: int
 
 
-def estimate_bytes(n: int, d: int) -> int:
-    """Memory that :func:`dbscan` takes at its largest, besides its input; eps has no part in it."""
-    nodes = 2 ** (depth_for(n) + 1) - 1
-    # counts, parents and labels; cores by place and by row; what is known of the nodes
-    return tree_bytes(n, d) + 3 * 4 * n + 2 * n + (8 + 4 + 1) * nodes
-
-
 def dbscan(
     X: np.ndarray,
     eps: float,
@@ -85,7 +76,7 @@ def dbscan(
 
     Returns:
         The result. About O(n·d·log n) time for small neighbourhoods in few dimensions and when
-        eps spans everything; at worst O(n²·d). Memory: :func:`estimate_bytes`.
+        eps spans everything; at worst O(n²·d). Memory: O(n·d), whatever eps.
 
     Raises:
         BadRequest: for what cannot be used.

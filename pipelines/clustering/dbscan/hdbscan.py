@@ -46,7 +46,6 @@ from numba import njit
 
 from pipelines.clustering.dbscan.chunks import Chunks, Notes
 from pipelines.clustering.dbscan.dbscan import find_root
-from pipelines.clustering.dbscan.kd_tree import depth_for, tree_bytes
 from pipelines.clustering.dbscan.spanning_tree import spanning_edges
 from pipelines.core.errors import BadRequest
 
@@ -70,12 +69,6 @@ class HDBSCANResult:
 
     labels: np.ndarray
     probabilities: np.ndarray
-
-
-def estimate_bytes(n: int, d: int, min_samples: int) -> int:
-    """Memory that :func:`hdbscan` takes at its largest, besides its input."""
-    nodes = 2 ** (depth_for(n) + 1) - 1
-    return tree_bytes(n, d) + 4 * n * min_samples + 12 * nodes + 120 * n
 
 
 def hdbscan(
@@ -108,7 +101,7 @@ def hdbscan(
 
     Returns:
         The result. About O(n·(d + min_samples)·log n) time in few dimensions where there are
-        clusters, at worst O(n²·d·log n). Memory: :func:`estimate_bytes`.
+        clusters, at worst O(n²·d·log n). Memory: O(n·(d + min_samples)).
 
     Raises:
         BadRequest: for what cannot be used.

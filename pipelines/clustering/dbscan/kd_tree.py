@@ -45,13 +45,6 @@ def depth_for(n: int) -> int:
     return max(0, -(-n // LEAF) - 1).bit_length()
 
 
-def tree_bytes(n: int, d: int) -> int:
-    """Bytes of :class:`Leaves`, its order, and the sorted copy from which it is filled."""
-    blocks = -(-n // LEAF) * LEAF * d * 8
-    boxes = (2 * 2 ** depth_for(n) - 1) * 2 * d * 8
-    return blocks + boxes + n * d * 8 + n * 4
-
-
 def grow(X: np.ndarray, check: Callable[[], None]) -> tuple[Leaves, np.ndarray]:
     """The tree over ``X``, (n, d) float64, which is left as it is, and its order.
 

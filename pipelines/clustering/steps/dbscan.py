@@ -22,7 +22,6 @@ from pipelines.core.errors import BadRequest
 
 # What is known of a point. Noise may yet become border; REACHED is known to lie in a cluster.
 UNSEEN, NOT_DENSE, REACHED, BORDER, CORE = range(5)
-KINDS = ("unseen", "noise", "reached", "border", "core")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,7 +33,7 @@ class Step:
         visited: index of the point just visited; −1 at the start.
         neighbours: (m,) int32, ascending: the points within eps of it, itself included.
         cluster: number of the cluster that is growing; −1 where none is.
-        kinds: (n,) int8, an index into :data:`KINDS` for each point.
+        kinds: (n,) int8, one of these for each point: UNSEEN, NOT_DENSE, REACHED, BORDER, CORE.
         labels: (n,) int32: cluster of each point so far, −1 for noise and what is not reached.
         waiting: (w,) int32: points of the growing cluster that will be visited, next first.
     """

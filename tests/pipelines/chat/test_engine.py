@@ -127,7 +127,7 @@ def test_a_stop_ends_the_words_at_once(chat_cache, model):
 def test_a_stop_ends_the_computing_within_a_token(chat_cache):
     with chat_cache.lease(CACHE_PREFIX + STARTER) as held:
         stopped_at_the_first_word(chat_cache, STARTER)
-        worker = psutil.Process(held.worker_id)
+        worker = psutil.Process(held._process.id)
         time.sleep(0.2)  # a token on a busy machine
         before = worker.cpu_times().user
         time.sleep(1)
@@ -250,7 +250,7 @@ def test_a_worker_that_was_killed_says_so_and_the_next_answer_has_another(chat_h
     try:
         next(e for e in events if isinstance(e, Words))
         with cache.lease(CACHE_PREFIX + STARTER) as held:
-            psutil.Process(held.worker_id).kill()
+            psutil.Process(held._process.id).kill()
         with pytest.raises(Unavailable, match="broke off"):
             list(events)
         assert isinstance(list(run(asking(max_new_tokens=2), cache, threading.Event()))[-1], Result)
@@ -285,7 +285,7 @@ def test_a_released_model_is_really_gone(chat_home):
     cache = make_cache(chat_home)
     list(run(asking(max_new_tokens=1), cache, threading.Event()))
     with cache.lease(CACHE_PREFIX + STARTER) as held:
-        worker, gone = psutil.Process(held.worker_id), weakref.ref(held)
+        worker, gone = psutil.Process(held._process.id), weakref.ref(held)
         assert held.nbytes > 50_000_000
     del held
 

@@ -203,10 +203,6 @@ class Answers:
 
         return Stream(self._run(request, self._cache, stop), stop, leave)
 
-    def count_unfinished(self, owner: str | None = None) -> int:
-        """How many answers are being written: an owner's, or everybody's."""
-        return self._places.count(owner)
-
     # --- threads ----------------------------------------------------------------------------
 
     def _launch(self, running: _Running, request: ChatRequest, left_out: int) -> str:

@@ -64,11 +64,6 @@ class AnswerSlots:
             self.give_back(owner)
             raise
 
-    def count(self, owner: str | None = None) -> int:
-        """How many an owner has, or everybody together."""
-        with self._lock:
-            return self._taken.total() if owner is None else self._taken[owner]
-
     def close(self) -> None:
         """Gives no more places."""
         with self._lock:

@@ -104,8 +104,3 @@ _NAMES = {name: lexer for lexer, others in _LANGUAGES.items() for name in (lexer
 def lexer_name(language: str) -> str | None:
     """Pygments' name for a language, or None where its code stands uncoloured."""
     return _NAMES.get(language.lower().strip("{}.,:"))
-
-
-def lexer_names() -> list[str]:
-    """All of Pygments' names that :func:`lexer_name` gives."""
-    return sorted(_LANGUAGES)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from studio.core.jobs.queue import Jobs
     from studio.features.clustering.data.data_sets import ClusterData, Known
 
-CLUSTER, COMPARE, CURVE = "cluster", "compare_clusters", "cluster_curve"  # kinds of jobs
+CLUSTER, COMPARE = "cluster", "compare_clusters"  # kinds of jobs
 _REQUESTS = {CLUSTER: ClusterRequest, COMPARE: CompareRequest}
 _FOLDER = re.compile(r"[0-9a-f]{32}")
 

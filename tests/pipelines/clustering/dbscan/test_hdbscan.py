@@ -12,7 +12,7 @@ from sklearn.cluster import HDBSCAN
 
 from pipelines.clustering.algorithms.hdbscan import HDBSCAN_FEW, HDBSCANParameters
 from pipelines.clustering.algorithms.registry import find
-from pipelines.clustering.dbscan.hdbscan import NOTES, HDBSCANResult, estimate_bytes, hdbscan
+from pipelines.clustering.dbscan.hdbscan import NOTES, HDBSCANResult, hdbscan
 from pipelines.clustering.labels import renumber
 from pipelines.core.errors import BadRequest, Stopped
 from tests.patience import PROMPTLY
@@ -190,5 +190,5 @@ def test_memory_stays_within_the_estimate() -> None:
     hdbscan(X, 20, 20)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    estimate = estimate_bytes(*X.shape, 20)
-    assert 0.5 * estimate < peak < estimate
+    estimate = find("hdbscan").estimate(*X.shape, HDBSCANParameters(min_samples=20)).bytes
+    assert 0.3 * estimate < peak < estimate

@@ -7,6 +7,8 @@ import threading
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from starlette.testclient import TestClient
 
 from pipelines.core.errors import BadRequest, Stopped
 from studio.accounts import main
@@ -23,8 +25,10 @@ from studio.core.settings import StoredSettings
 from studio.core.store import FILE_NAME, Store
 from tests.packages import palette_in
 from tests.patience import wait_until
+from tests.pipelines.dreambooth.data.test_photos import encoded
 from tests.studio.core.test_earlier_home import GUEST, unpack
 from tests.studio.engines import Draw, DrawRequest
+from tests.studio.live import build_api
 from tests.studio.people import ACCOUNTS
 
 OWNED = ("jobs", "pictures", "inputs", "subjects", "conversations", "cluster_tables",
@@ -139,6 +143,25 @@ def test_a_removed_user_keeps_neither_things_nor_keys_nor_a_line(tmp_path, capsy
     with pytest.raises(SystemExit):
         main(command)
     assert "has no user bob" in capsys.readouterr().err
+
+
+def test_everything_goes_by_the_api_as_a_job(tmp_path):
+    studio = open_studio(Options(tmp_path / "home", device="cpu", offline=True))
+    try:
+        client = TestClient(build_api(studio), "http://127.0.0.1", client=("127.0.0.1", 1))
+        picture = encoded(Image.new("RGB", (64, 64)))
+        assert client.post("/api/v1/inputs", content=picture).status_code == 201
+        assert studio.quota.bytes_used("local") > 0
+        studio.jobs._chores.start()
+        answer = client.delete("/api/v1/everything")
+        assert (answer.status_code, answer.json()["kind"]) == (202, KIND)
+        path = f"/api/v1/jobs/{answer.json()['id']}"
+        job = wait_until(lambda: (now := client.get(path).json())["state"] == DONE and now)
+        assert job["result"]["deleted"] == 1
+        assert studio.quota.bytes_used("local") == 0
+        assert client.get("/api/v1/inputs").json()["inputs"] == []
+    finally:
+        studio.close()
 
 
 # --- jobs that run meanwhile ---------------------------------------------------------------------

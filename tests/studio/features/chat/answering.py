@@ -17,3 +17,9 @@ def asked(answers, talk, text="hello", **overrides):
 def ended(talk, message_id):
     wait_until(lambda: talk.all.message(talk.owner, message_id).state != "streaming")
     return talk.all.message(talk.owner, message_id)
+
+
+def count_unfinished(answers, owner=None):
+    """How many answers are being written: an owner's, or everybody's."""
+    taken = answers._places._taken
+    return taken.total() if owner is None else taken[owner]

@@ -25,7 +25,7 @@ from studio.features.chat.conversations import Conversations
 from studio.features.chat.records import Stale
 from tests.clock import set_clock
 from tests.patience import PROMPTLY, wait_until
-from tests.studio.features.chat.answering import ASK, asked, ended
+from tests.studio.features.chat.answering import ASK, asked, count_unfinished, ended
 from tests.studio.features.chat.parrot import Parrot
 from tests.studio.features.chat.talk import ANN, BEN, Talk
 
@@ -41,7 +41,7 @@ def test_an_answer_is_written_to_its_end_with_the_engines_facts(answers, talk, s
     assert (answer.facts["completion_tokens"], answer.error) == (3, None)
     assert talk.said == ["hello", "a b c"]
     wait_until(lambda: answers.live(ANN, answer.id) is None)
-    wait_until(lambda: answers.count_unfinished() == 0)
+    wait_until(lambda: count_unfinished(answers) == 0)
     assert [each.id for each in talk.all.search(ANN, "A B C")] == [talk.id]
     assert store.row("SELECT COUNT(*) FROM chat_pieces")[0] == 0
 
@@ -144,7 +144,7 @@ def test_ten_answers_are_written_at_once(conversations):
     talks = [Talk(conversations, f"owner{at}") for at in range(10)]
     rows = [asked(answers, talk) for talk in talks]
     wait_until(lambda: parrot.together == 10)
-    assert answers.count_unfinished() == 10
+    assert count_unfinished(answers) == 10
     parrot.allow(200)
     for talk, row in zip(talks, rows, strict=True):
         assert ended(talk, row).content == "".join(parrot.words)
@@ -258,14 +258,14 @@ def test_a_cut_answer_is_gone_on_with_and_a_complete_one_is_not(answers, talk, p
     cut = ended(talk, asked(answers, talk))
     answers.continue_(ANN, cut.id)
     assert ended(talk, cut.id).content == "a b ca b c"
-    wait_until(lambda: answers.count_unfinished() == 0)
+    wait_until(lambda: count_unfinished(answers) == 0)
     talk.say("more")
     complete = talk.answer("all", facts={"finish_reason": "stop"})
     with pytest.raises(BadRequest, match="This answer is complete"):
         answers.continue_(ANN, complete.id)
     with pytest.raises(Stale):
         answers.continue_(ANN, cut.id)
-    assert answers.count_unfinished() == 0
+    assert count_unfinished(answers) == 0
     assert len(parrot.requests) == 2
 
 
@@ -277,7 +277,7 @@ def test_an_answer_whose_conversation_is_deleted_is_not_computed_on(conversation
     conversations.delete(ANN, talk.id)
     wait_until(lambda: parrot.ended == 1)
     assert parrot.made < 200
-    wait_until(lambda: answers.count_unfinished() == 0)
+    wait_until(lambda: count_unfinished(answers) == 0)
     answers.close()
 
 
@@ -365,7 +365,7 @@ def test_the_true_cause_of_a_failure_stands_in_the_answer(
     parrot.failure = failure
     answer = ended(talk, asked(answers, talk))
     assert (answer.state, str(answer.error), answer.content) == ("failed", sentence, content)
-    wait_until(lambda: answers.count_unfinished() == 0)
+    wait_until(lambda: count_unfinished(answers) == 0)
     parrot.failure = ""
     answers.continue_(ANN, answer.id)
     assert (ended(talk, answer.id).content, ended(talk, answer.id).error) == (
@@ -411,14 +411,14 @@ def test_a_bad_override_writes_nothing(answers, talk, overrides, sentence):
     revision = talk.revision
     with pytest.raises(BadRequest, match=sentence):
         answers.start(ANN, talk.id, question.id, overrides)
-    assert (talk.said, talk.revision, answers.count_unfinished()) == (["hello"], revision, 0)
+    assert (talk.said, talk.revision, count_unfinished(answers)) == (["hello"], revision, 0)
 
 
 def test_an_answer_is_not_answered(answers, talk):
     talk.turn("one", "1")
     with pytest.raises(BadRequest):
         answers.start(ANN, talk.id, talk.now.leaf)
-    assert (talk.said, answers.count_unfinished()) == (["one", "1"], 0)
+    assert (talk.said, count_unfinished(answers)) == (["one", "1"], 0)
 
 
 def test_what_an_owner_may_not_ask_for_is_refused_before_anything_is_written(conversations, talk):
@@ -432,6 +432,6 @@ def test_what_an_owner_may_not_ask_for_is_refused_before_anything_is_written(con
         answers.start(ANN, talk.id, question.id, {"model": "secret"})
     with pytest.raises(Refused):
         answers.stream(ASK.model_copy(update={"model": "secret"}), ANN, threading.Event())
-    assert (talk.said, answers.count_unfinished()) == (["hello"], 0)
+    assert (talk.said, count_unfinished(answers)) == (["hello"], 0)
     assert answers.stream(ASK, ANN, threading.Event())
     answers.close()

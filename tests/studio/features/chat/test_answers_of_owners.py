@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.core.errors import Busy, NotFound
 from tests.patience import wait_until
-from tests.studio.features.chat.answering import ASK, GUEST, asked
+from tests.studio.features.chat.answering import ASK, GUEST, asked, count_unfinished
 from tests.studio.features.chat.talk import ANN, BEN, Talk
 
 ROOT = Path(__file__).parents[4]
@@ -25,7 +25,7 @@ def test_an_owner_has_so_many_unfinished_answers_and_no_more(held, conversations
         held.stream(ASK, owner, threading.Event())
     assert one_more.said == ["hello"]
     held.stop(owner, rows[0])
-    wait_until(lambda: held.count_unfinished(owner) == limit - 1)
+    wait_until(lambda: count_unfinished(held, owner) == limit - 1)
     held.start(owner, one_more.id, question.id)
     assert asked(held, Talk(conversations, BEN))
 
@@ -60,4 +60,4 @@ def test_another_owner_finds_no_answer(held, talk):
         with pytest.raises(NotFound):
             attempt()
     assert held.live(ANN, row) is not None
-    assert held.count_unfinished() == 1
+    assert count_unfinished(held) == 1

@@ -13,6 +13,7 @@ import pytest
 from studio.core.services import Studio
 from studio.features.chat.answers.answers import Answers
 from tests.patience import wait_until
+from tests.studio.features.chat.answering import count_unfinished
 from tests.studio.features.chat.parrot import Parrot
 from tests.studio.live import build_api, live_studio, sentence
 from tests.studio.people import ACCOUNTS
@@ -93,7 +94,7 @@ def parrot(perch, studio) -> Iterator[Parrot]:
     running = studio[0]
     for row in running.store.rows("SELECT DISTINCT owner FROM conversations"):
         running.conversations.delete_all(row["owner"])
-    wait_until(lambda: not running.answers.count_unfinished())
+    wait_until(lambda: not count_unfinished(running.answers))
 
 
 @pytest.fixture

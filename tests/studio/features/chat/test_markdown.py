@@ -22,7 +22,7 @@ from studio.features.chat.markdown.html import (
     MAX_RENDERED,
     IncrementalHtml,
 )
-from studio.features.chat.markdown.languages import lexer_name, lexer_names
+from studio.features.chat.markdown.languages import _LANGUAGES, lexer_name
 from studio.features.chat.markdown.process import read_blocks, read_coloured
 
 
@@ -285,7 +285,7 @@ def test_while_others_texts_are_drawn_a_long_one_is_drawn_here_without_colours(m
 
 
 def test_languages_that_people_write_are_coloured_and_others_are_not():
-    for name in lexer_names():
+    for name in _LANGUAGES:
         assert get_lexer_by_name(name)
     for language in ("py", "C++", "sh", "{.python}", "ts"):
         assert lexer_name(language) is not None

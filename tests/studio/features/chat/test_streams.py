@@ -11,7 +11,7 @@ from pipelines.core.errors import Stopped
 from pipelines.core.events import Result
 from studio.features.chat.answers.answers import Answers
 from tests.patience import PATIENCE, wait_until
-from tests.studio.features.chat.answering import ASK
+from tests.studio.features.chat.answering import ASK, count_unfinished
 from tests.studio.features.chat.talk import ANN
 
 ROOT = Path(__file__).parents[4]
@@ -22,7 +22,7 @@ def test_a_stream_gives_the_engines_events_and_keeps_nothing(answers, store):
     assert [each.text for each in events if isinstance(each, Words)] == ["a ", "b ", "c"]
     assert isinstance(events[-1], Result)
     assert any(isinstance(each, Reading) for each in events)
-    assert answers.count_unfinished() == 0
+    assert count_unfinished(answers) == 0
     assert store.row("SELECT COUNT(*) FROM chat_messages")[0] == 0
 
 
@@ -33,13 +33,13 @@ def test_a_stream_that_is_stopped_ends_within_one_token(answers, parrot):
         for event in answers.stream(ASK, ANN, stop):
             if isinstance(event, Words):
                 stop.set()
-    assert (parrot.made, parrot.ended, answers.count_unfinished()) == (1, 1, 0)
+    assert (parrot.made, parrot.ended, count_unfinished(answers)) == (1, 1, 0)
 
 
 @pytest.mark.parametrize("read", [0, 1, 4])
 def test_a_stream_that_is_left_gives_its_place_back(answers, parrot, read):
     stream = answers.stream(ASK, ANN, threading.Event())
-    assert answers.count_unfinished(ANN) == 1
+    assert count_unfinished(answers, ANN) == 1
     for _ in range(read):
         next(stream)
     if read == 1:
@@ -49,7 +49,7 @@ def test_a_stream_that_is_left_gives_its_place_back(answers, parrot, read):
     else:
         del stream
         gc.collect(0)  # of all generations it takes long
-    assert answers.count_unfinished() == 0
+    assert count_unfinished(answers) == 0
     assert parrot.together == 0
 
 
@@ -57,7 +57,7 @@ def test_a_stream_that_fails_gives_its_place_back(answers, parrot):
     parrot.failure = "bug"
     with pytest.raises(ZeroDivisionError):
         list(answers.stream(ASK, ANN, threading.Event()))
-    assert answers.count_unfinished() == 0
+    assert count_unfinished(answers) == 0
 
 
 def test_a_client_that_goes_away_while_the_engine_is_at_work_stops_it(held):
@@ -76,7 +76,7 @@ def test_a_client_that_goes_away_while_the_engine_is_at_work_stops_it(held):
     stream.close()
     reader.join(PATIENCE)
     assert outcome == ["stopped"]
-    assert held.count_unfinished() == 0
+    assert count_unfinished(held) == 0
 
 
 def test_closing_stops_the_streams_too(conversations, parrot):

@@ -28,7 +28,7 @@ from studio.core.accounts.accounts import Owner
 from studio.core.home import WRITING_SECONDS, DiskFull
 from studio.core.services import Options, Studio
 from studio.features.clustering.plot import overlay, points
-from studio.features.clustering.results.results import CLUSTER, COMPARE, CURVE
+from studio.features.clustering.results.results import CLUSTER, COMPARE
 from tests.patience import PATIENCE, wait_until
 from tests.studio.live import build_api, live_studio, sentence, wait_for, waiting_client
 from tests.studio.people import ACCOUNTS
@@ -274,7 +274,7 @@ def test_without_room_for_the_painted_picture_all_else_is_told(ada, monkeypatch)
 
 def test_a_curve_keeps_nothing_and_answers_in_the_job(ada):
     data = data_of(ada, kind="made", name="blobs", points=200)
-    job = done(ada, CURVE, data=data, curve="elbow", most=5)
+    job = done(ada, "cluster_curve", data=data, curve="elbow", most=5)
     assert job["result"]["curve"]["knee"] == 3
     answer = ada.get(f"{API}/clusterings/{job['id']}")
     assert answer.status_code == 404
@@ -352,7 +352,7 @@ def test_another_s_data_and_results_are_not_found(ada, bob):
                  "/cluster.py", "/picture.png"):  # fmt: skip
         assert bob.get(base + name).status_code == 404, name
     assert bob.delete(base).status_code == 404
-    for kind, more in ((CLUSTER, {}), (COMPARE, {}), (CURVE, {"curve": "elbow"})):
+    for kind, more in ((CLUSTER, {}), (COMPARE, {}), ("cluster_curve", {"curve": "elbow"})):
         answer = bob.post(f"{API}/jobs/{kind}", json={"data": data, **more})
         assert answer.status_code == 404
         assert data in sentence(answer)

@@ -23,6 +23,7 @@ from studio.core.services import Options
 from studio.features.labs.prunings import CURVE, SCORE, SHORTEN
 from tests.patience import PATIENCE
 from tests.pipelines.chat.llamas import save_llama
+from tests.studio.features.chat.answering import count_unfinished
 from tests.studio.live import build_api, live_studio, sentence, wait_for
 from tests.studio.people import ACCOUNTS, PASSWORDS
 
@@ -238,7 +239,7 @@ def test_answers_of_an_own_model_are_its_owner_s_alone(studio):
     for owner in ("ada", "guest-1"):
         with pytest.raises(Refused, match="Away has not been downloaded yet, and only the host"):
             ask(owner, "away")
-    assert studio.answers.count_unfinished() == 0
+    assert count_unfinished(studio.answers) == 0
     for owner, model in (("ada", OWN + ID), ("local", "away"), ("guest-1", "tiny")):
         ask(owner, model).close()
 

@@ -12,6 +12,7 @@ import pytest
 
 from studio.core.services import Options
 from tests.patience import PATIENCE, PROMPTLY, wait_until
+from tests.studio.features.chat.answering import count_unfinished
 from tests.studio.features.openai_api.conftest import HELLO, MODEL
 from tests.studio.live import build_api, live_studio, waiting_client
 
@@ -48,13 +49,13 @@ def busy_share(over: float = 0.3) -> float:
 @pytest.fixture(autouse=True)
 def nothing_else_runs(client, studio):
     client.completions.create(model=MODEL, prompt="a", max_tokens=1)  # the model is loaded
-    wait_until(lambda: studio.answers.count_unfinished() == 0)
+    wait_until(lambda: count_unfinished(studio.answers) == 0)
 
 
 def is_stopped(studio) -> bool:
     """No answer is under way any more, and llama.cpp rests, before it could have counted on."""
     start = time.monotonic()
-    wait_until(lambda: studio.answers.count_unfinished() == 0)
+    wait_until(lambda: count_unfinished(studio.answers) == 0)
     wait_until(lambda: busy_share() < 0.2)
     return time.monotonic() - start < PROMPTLY
 
@@ -64,7 +65,7 @@ def test_hanging_up_on_a_stream_stops_it(raw: httpx.Client, studio, n: int):
     with raw.stream("POST", COMPLETIONS, json={**ENDLESS, "n": n, "stream": True}) as answer:
         seen = answer.iter_lines()
         assert next(seen).startswith("data: ")
-        assert studio.answers.count_unfinished("local") == n
+        assert count_unfinished(studio.answers, "local") == n
         wait_until(lambda: busy_share(0.1) > 0)
     assert is_stopped(studio)
 
@@ -80,7 +81,7 @@ def test_closing_the_official_client_s_stream_stops_it(client: openai.OpenAI, st
 
 def test_hanging_up_on_a_whole_answer_stops_it(raw: httpx.Client, studio):
     with waiting_client(raw, COMPLETIONS, ENDLESS):
-        wait_until(lambda: studio.answers.count_unfinished() == 1)
+        wait_until(lambda: count_unfinished(studio.answers) == 1)
         wait_until(lambda: busy_share(0.1) > 0)
     assert is_stopped(studio)
 
@@ -88,7 +89,7 @@ def test_hanging_up_on_a_whole_answer_stops_it(raw: httpx.Client, studio):
 def test_hanging_up_while_the_prompt_is_read_stops_it(raw: httpx.Client, studio):
     prompt = " ".join(str(number * 7919) for number in range(500))  # about 3,500 tokens
     with waiting_client(raw, COMPLETIONS, {**ENDLESS, "prompt": prompt}):
-        wait_until(lambda: studio.answers.count_unfinished() == 1)
+        wait_until(lambda: count_unfinished(studio.answers) == 1)
         wait_until(lambda: busy_share(0.1) > 0)
     assert is_stopped(studio)
 
@@ -108,7 +109,7 @@ def test_more_answers_at_a_time_than_an_owner_may_have_are_refused(
                 )
             assert caught.value.code == "rate_limit_exceeded"
             assert int(caught.value.response.headers["retry-after"]) >= 1
-        assert studio.answers.count_unfinished() == 6
+        assert count_unfinished(studio.answers) == 6
         # The client waits as long as it is told, and asks again.
         patient = client.with_options(max_retries=2)
         answer.close()
