@@ -39,6 +39,7 @@ from pipelines.core.paths import ASSETS, PRESETS
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.autoencoder import PatchAutoencoder
 from pipelines.diffusion.denoise import GuidedUNet, denoise, noise_for
+from pipelines.diffusion.hires import passes
 from pipelines.diffusion.loading import load
 from pipelines.diffusion.prompts import PromptEmbeds
 from pipelines.diffusion.requests import TextToImageRequest
@@ -132,12 +133,12 @@ def against_diffusers(home: Path, rounds: int, steps: int) -> None:
         raise RuntimeError("the engine gave no picture")
 
     def blind() -> None:
-        seeing = text_to_image.preview_for
-        text_to_image.preview_for = lambda model: lambda latents, frame: None
+        seeing = passes.preview_for
+        passes.preview_for = lambda model: lambda latents, frame: None
         try:
             atelier()
         finally:
-            text_to_image.preview_for = seeing
+            passes.preview_for = seeing
 
     sides = {"diffusers, float32": diffusers, "Atelier": atelier, "Atelier without previews": blind}
     seconds = in_turn(sides, rounds)

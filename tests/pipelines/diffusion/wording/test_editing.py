@@ -17,6 +17,7 @@ from pipelines.core.events import Picture
 from pipelines.core.pictures.inputs import keep_input
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.denoise import steps_of
+from pipelines.diffusion.hires import passes as passes_module
 from pipelines.diffusion.prompts import encode, encode_steps
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.wording.editing import texts_of
@@ -133,13 +134,13 @@ def test_a_picture_is_painted_with_what_is_said_at_each_step(cache):
 @pytest.fixture
 def told(monkeypatch) -> list:
     """What is encoded: of each pass the pairs of prompts at its evaluations."""
-    passes, encode = [], text_to_image.encoding_steps
+    passes, encode = [], passes_module.encoding_steps
 
     def watched(pipe, steps, *rest):
         passes.append(steps)
         return encode(pipe, steps, *rest)
 
-    monkeypatch.setattr(text_to_image, "encoding_steps", watched)
+    monkeypatch.setattr(passes_module, "encoding_steps", watched)
     return passes
 
 
