@@ -21,6 +21,10 @@ DEFAULT = Path("~/.atelier")
 FOLDERS = ("outputs", "loras", "jobs", "models", "control", "samplers")
 LOCK_FILE = "studio.lock"
 
+KEPT_BYTES = 256 * 1024  # of the disk, for rows of the database that say what is full
+RESERVE = ".reserve"  # folder of what is given up for such rows
+PIECES, PIECE_BYTES = 16, 128 * 1024  # a piece is more than a transaction takes
+PLENTY_BYTES = 64 * 2**20  # that must be free before a piece is put back
 WRITING_SECONDS = 600.0  # a file or folder without a row that is younger may be about to get one
 
 
@@ -92,10 +96,11 @@ class HomeLock:
             refusal = self._refusal(home, error)
             self._file.close()
             raise refusal from error
-        self._file.seek(0)
-        self._file.truncate()
-        self._file.write(str(os.getpid()))
-        self._file.flush()
+        with contextlib.suppress(OSError):  # on a full disk others cannot read who holds it
+            self._file.seek(0)
+            self._file.truncate()
+            self._file.write(str(os.getpid()))
+            self._file.flush()
 
     def _refusal(self, home: Path, error: OSError) -> Unavailable:
         if error.errno in HELD:
@@ -129,23 +134,88 @@ def disk_full(needed: int, folder: Path) -> DiskFull:
     Guests read it: which folder that is stands in the log alone.
     """
     _log.warning("%s is full", folder)
+    free = format_bytes(free_room(folder))
+    if not needed:  # nobody knows how much it would be
+        return DiskFull(
+            "The disk is full: {free} are free. Free some space, then send the job again.",
+            free=free,
+        )
     return DiskFull(
         "The disk is full: {needed} are needed and {free} are free. "
         "Free some space, then send the job again.",
         needed=format_bytes(needed),
-        free=format_bytes(shutil.disk_usage(folder).free),
+        free=free,
     )
+
+
+def free_room(folder: Path) -> int:
+    """Bytes that files may still take on a folder's disk; the last ones are the database's."""
+    return max(0, shutil.disk_usage(folder).free - KEPT_BYTES)
 
 
 @contextlib.contextmanager
 def room_for(needed: int, folder: Path) -> Iterator[None]:
     """Writing in here that fails for want of room raises :class:`DiskFull`."""
+    if not free_room(folder):
+        raise disk_full(needed, folder)
     try:
         yield
     except OSError as error:
         if is_full(error):
             raise disk_full(needed, folder) from error
         raise
+
+
+class Reserve:
+    """A little disk space that is kept for the database, for the moment when the disk is full.
+
+    Whoever deletes pictures to make room needs a row for that job, and a job that fails for want of
+    room writes so down. Other programs, and what is written without a look at the disk, take all
+    that is left; what lies in these files the database gets, piece by piece.
+
+    Args:
+        home: the home folder.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._pieces = [home / RESERVE / str(number) for number in range(PIECES)]
+        self._lacks = False  # something that this process has given up
+
+    def fill(self) -> None:
+        """Puts back what is missing, where there is plenty of room."""
+        if self._free() < PLENTY_BYTES:
+            return
+        with contextlib.suppress(OSError):  # it is full all the same, or cannot be written to
+            self._pieces[0].parent.mkdir(exist_ok=True)
+            for piece in self._pieces:
+                if not piece.exists() or piece.stat().st_size < PIECE_BYTES:
+                    # Not zeros, which some file systems keep without taking room for them.
+                    piece.write_bytes(os.urandom(PIECE_BYTES))
+            self._lacks = False
+
+    def make_room(self) -> None:
+        """Gives up what a transaction needs on a full disk; once there is room, it is put back."""
+        free = self._free()
+        if self._lacks and free >= PLENTY_BYTES:
+            self.fill()
+        while free < PIECE_BYTES and self.give_up():
+            free = self._free()
+
+    def give_up(self) -> bool:
+        """Gives one piece up; whether there was any."""
+        for piece in self._pieces:
+            with contextlib.suppress(OSError):
+                piece.unlink()
+                self._lacks = True
+                return True
+        return False
+
+    def _free(self) -> int:
+        try:
+            return shutil.disk_usage(self._home).free
+        except OSError:  # the disk is away; the database says so
+            return PLENTY_BYTES
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -155,6 +225,8 @@ def write_file(path: Path, data: bytes) -> None:
         DiskFull: names the bytes needed and free.
     """
     there = next(folder for folder in path.parents if folder.exists())
+    if len(data) > free_room(there):
+        raise disk_full(len(data), there)
     with room_for(len(data), there):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, data)

@@ -85,6 +85,7 @@ class Studio:
             parts.enter_context(HomeLock(self.home))
             self.store = Store(self.home)
             parts.callback(self.store.close)
+            self.store.reserve.fill()
             self.settings = StoredSettings(self.store)
             self.library = LoraLibrary(self.home)
             self.catalog = Catalog(self.home, own=self.library)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from pipelines.core.engines import Use
 from pipelines.core.errors import Busy, Unavailable
-from studio.core.home import disk_full, readable_path
+from studio.core.home import Reserve, disk_full, readable_path
 
 T = TypeVar("T")
 
@@ -277,6 +277,9 @@ class Store:
     writer at a time is all that SQLite allows anyhow. WAL keeps every committed row when the
     process is killed.
 
+    Attributes:
+        reserve: what is left for it on a full disk.
+
     Raises:
         Unavailable: the file cannot be opened, is damaged, or was written by a newer Atelier.
         StoreAway: another program holds it.
@@ -286,6 +289,8 @@ class Store:
         self.path = home / FILE_NAME
         self._lock = threading.RLock()
         self._patience = BUSY_SECONDS
+        self.reserve = Reserve(home)
+        self.reserve.make_room()
         try:
             # Created closed to other system users: the file holds prompts.
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -347,13 +352,18 @@ class Store:
             connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self, matters: bool = True) -> Iterator[sqlite3.Connection]:
         """All statements inside happen, or none; may not be nested.
+
+        Args:
+            matters: whether it may use what is kept for the moment when the disk is full.
 
         Raises:
             DiskFull: the database could not grow.
             StoreAway: another program holds it, or its file cannot be reached.
         """
+        if matters:
+            self.reserve.make_room()
         self._patiently(self._begin)
         try:
             try:
@@ -368,9 +378,14 @@ class Store:
         finally:
             self._lock.release()
 
-    def write(self, statement: str, values: tuple[Any, ...] | dict[str, Any] = ()) -> int:
+    def write(
+        self,
+        statement: str,
+        values: tuple[Any, ...] | dict[str, Any] = (),
+        matters: bool = True,
+    ) -> int:
         """Runs one statement in a transaction of its own; returns how many rows it changed."""
-        with self.transaction() as connection:
+        with self.transaction(matters) as connection:
             return connection.execute(statement, values).rowcount
 
     def rows(self, query: str, values: tuple[Any, ...] | dict[str, Any] = ()) -> list[sqlite3.Row]:
@@ -426,6 +441,7 @@ class Store:
         """The sentence for what keeps the database from being used; a copy of any other error."""
         code = error.sqlite_errorcode & 0xFF
         if code == sqlite3.SQLITE_FULL:
+            self.reserve.give_up()  # by a quota, of which the disk says nothing
             return disk_full(self._page_size(), self.path.parent)
         if code in HELD:
             return StoreAway(

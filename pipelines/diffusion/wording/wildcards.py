@@ -13,7 +13,7 @@ import unicodedata
 from pathlib import Path
 
 from pipelines.core.errors import BadRequest, NotFound
-from pipelines.core.files import decode_text
+from pipelines.core.files import decode_text, write_whole
 
 FOLDER = "wildcards"
 ENDING = ".txt"
@@ -101,9 +101,7 @@ class Wildcards:
                 name=name,
             )
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.part")
-        part.write_bytes(data)
-        os.replace(part, path)
+        write_whole(path, data)
 
     def delete(self, name: str) -> None:
         """Deletes a list.

@@ -413,6 +413,7 @@ class Worker:
         self._store.write(
             "UPDATE jobs SET step = ?, total = ?, note = ? WHERE id = ?",
             (progress.step, progress.total, note, job_id),
+            matters=False,
         )
 
     def _end(

@@ -254,13 +254,13 @@ def test_a_database_that_cannot_be_written_for_a_while_loses_no_job(desk, monkey
     monkeypatch.setattr("studio.core.jobs.worker.RETRY_SECONDS", 0.01)
     write, refused = desk.store.write, []
 
-    def write_at_third_try(statement, values=()):
+    def write_at_third_try(statement, values=(), **more):
         if statement.startswith("UPDATE jobs SET state") and len(refused) % 3 < 2:
             refused.append(statement)
             raise disk_full(4096, desk.home)
         if statement.startswith("UPDATE jobs SET state"):
             refused.append("written")
-        return write(statement, values)
+        return write(statement, values, **more)
 
     monkeypatch.setattr(desk.store, "write", write_at_third_try)
     desk.jobs.start()
