@@ -15,6 +15,7 @@ from pipelines.core.errors import BadRequest
 from pipelines.core.pictures.fitting import ResizeMode
 from pipelines.core.pictures.inputs import InputId
 from pipelines.diffusion.requests import TextToImageRequest
+from pipelines.diffusion.sides import side
 
 MAX_UNITS = 3
 
@@ -54,6 +55,23 @@ class ConditionRequest(BaseModel):
             "over, or pad what is missing.",
         ),
     ] = "crop"
+
+
+class MapRequest(ConditionRequest):
+    """A condition map of a size of its own."""
+
+    width: Annotated[
+        int,
+        side("Width", "In pixels."),
+    ] = 512
+    height: Annotated[
+        int,
+        side("Height", "In pixels."),
+    ] = 512
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.width, self.height
 
 
 class ControlUnit(ConditionRequest):

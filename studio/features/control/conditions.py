@@ -9,13 +9,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.core.errors import NotFound, Refused, validate
 from pipelines.core.events import Progress
 from pipelines.diffusion.control.conditions import condition_map
 from pipelines.diffusion.control.requests import ConditionRequest
-from pipelines.diffusion.sides import side
 from pipelines.preprocessors import registry, weights
 from studio.core.jobs.slots import FairSlots
 
@@ -31,23 +30,6 @@ EACH_AT_ONCE = 2  # of these one owner's
 EACH_ASKED = 8  # one owner's at work or waiting: sliders that are moved ask for many
 WAIT_SECONDS = 60.0  # for a place, before saying that there is none
 _BUSY = "Other maps are being made. Ask for this one again in a moment."
-
-
-class MapRequest(ConditionRequest):
-    """A condition map of a size of its own."""
-
-    width: Annotated[
-        int,
-        side("Width", "In pixels."),
-    ] = 512
-    height: Annotated[
-        int,
-        side("Height", "In pixels."),
-    ] = 512
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.width, self.height
 
 
 class Conditions:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
+from pipelines.diffusion.control.requests import MapRequest
 from pipelines.preprocessors import registry
 from studio.api.dependencies import CurrentLanguage, CurrentOwner, CurrentStudio, body_as
 from studio.api.http import KEPT, NOT_KEPT
-from studio.features.control.conditions import MapRequest
 from studio.i18n import translate
 
 if TYPE_CHECKING:

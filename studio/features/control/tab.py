@@ -12,7 +12,6 @@ from pipelines.diffusion.control.requests import MAX_UNITS
 from studio.core.exchange import PICTURE, SETTINGS, Exchange, Settings, Taker, Target
 from studio.core.feature import Tab
 from studio.core.gallery.infotext_units import units_of
-from studio.features.control.unit import UnitForm
 from studio.page.components.canvas import FIT_JS, offer_picture, settled_js
 from studio.page.components.details import Details
 from studio.page.components.live import LiveView
@@ -20,6 +19,7 @@ from studio.page.components.paint_form import PaintForm
 from studio.page.components.picture_panel import PicturePanel
 from studio.page.components.versus import VERSUS_MOVED, versus
 from studio.page.tab_events import BROUGHT, FILLED, TabEvents
+from studio.page.units.form import UnitForm
 from studio.page.widgets import QUIET, Visitor, label
 
 if TYPE_CHECKING:

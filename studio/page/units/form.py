@@ -15,15 +15,14 @@ from pipelines.core.events import Progress
 from pipelines.core.matching import find_name
 from pipelines.core.messages import Message
 from pipelines.diffusion.control.catalog import ControlEntry
-from pipelines.diffusion.control.requests import ControlUnit
+from pipelines.diffusion.control.requests import ControlUnit, MapRequest
 from pipelines.diffusion.from_picture.sizes import size_like
 from pipelines.models.catalog import ModelEntry
 from pipelines.preprocessors import registry
-from studio.features.control import map_views
-from studio.features.control.conditions import MapRequest
 from studio.page import views
 from studio.page.components.canvas import canvas, picture_on
 from studio.page.components.parameters import Parameters
+from studio.page.units import map_views
 from studio.page.widgets import QUIET, Visitor, follow_newest, from_field, label
 
 if TYPE_CHECKING:
