@@ -27,13 +27,8 @@ from pipelines.diffusion.from_picture.late_scheduler import (
     spread,
 )
 from pipelines.diffusion.from_picture.outpainting import resize_to
-from pipelines.diffusion.from_picture.repainting import (
-    DENSEST,
-    PreviewFrame,
-    Repainting,
-    count_steps,
-    open_repainting,
-)
+from pipelines.diffusion.from_picture.repainting import PreviewFrame, Repainting, open_repainting
+from pipelines.diffusion.from_picture.steps import DENSEST, count_steps
 from pipelines.diffusion.hires.second_pass import (
     enlarged_latents,
     enlarged_pictures,

@@ -29,13 +29,12 @@ from pipelines.diffusion.details.fixing import count_as_second_half, fix_details
 from pipelines.diffusion.from_picture.inpainting_models import inpaints
 from pipelines.diffusion.from_picture.outpainting import resize_to
 from pipelines.diffusion.from_picture.repainting import (
-    DENSEST,
     Repainting,
-    count_steps,
     describe_picture,
     open_repainting,
 )
 from pipelines.diffusion.from_picture.requests import FromPicture
+from pipelines.diffusion.from_picture.steps import DENSEST, count_steps
 from pipelines.diffusion.hires.passes import Pass, Steering, say_words
 from pipelines.diffusion.hires.requests import LEAST_LATENT_STRENGTH
 from pipelines.diffusion.hires.second_pass import (

@@ -17,13 +17,9 @@ from pipelines.diffusion.denoise import (
     timesteps_from,
 )
 from pipelines.diffusion.from_picture.inpainting_models import inpaints, shown_beside
-from pipelines.diffusion.from_picture.repainting import (
-    DENSEST,
-    PreviewFrame,
-    Repainting,
-    count_steps,
-)
+from pipelines.diffusion.from_picture.repainting import PreviewFrame, Repainting
 from pipelines.diffusion.from_picture.requests import FromPicture
+from pipelines.diffusion.from_picture.steps import DENSEST, count_steps
 from pipelines.diffusion.hires.requests import Hires
 from pipelines.diffusion.latents.noise import starting_noise
 from pipelines.diffusion.latents.overflow import overflow

@@ -18,13 +18,9 @@ from pipelines.core.pictures.fitting import crop_beyond
 from pipelines.core.pictures.inputs import keep_input, open_input
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.from_picture.masks import box_around
-from pipelines.diffusion.from_picture.repainting import (
-    PreviewFrame,
-    Repainting,
-    count_steps,
-    open_repainting,
-)
+from pipelines.diffusion.from_picture.repainting import PreviewFrame, Repainting, open_repainting
 from pipelines.diffusion.from_picture.requests import FromPicture
+from pipelines.diffusion.from_picture.steps import count_steps
 from pipelines.diffusion.latents.coding import encode_picture
 from pipelines.diffusion.requests import TextToImageRequest
 
