@@ -11,9 +11,7 @@ from pipelines.core.cache import ModelCache
 from pipelines.core.errors import UserError
 from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.messages import Message
-from pipelines.diffusion import text_to_image
-from pipelines.diffusion.control import paint as steered
-from pipelines.diffusion.control.requests import ControlRequest
+from pipelines.diffusion.control.paint import paint_either
 from pipelines.diffusion.lora.session import LoraSession
 from pipelines.diffusion.resolving import resolve, with_seed
 from pipelines.diffusion.samplers import samplers_in
@@ -58,10 +56,9 @@ def _run(
     failed: list[tuple[Cell, UserError]] = []
     done = 0
     for cell, length in zip(cells, lengths, strict=True):
-        engine = steered if isinstance(cell.request, ControlRequest) else text_to_image
         try:
             loras.expect(cell.request.model)
-            for event in engine.run(cell.request, cache, stop, loras.apply):
+            for event in paint_either(cell.request, cache, stop, loras.apply):
                 if isinstance(event, Picture):
                     right, asked = judge(event, cache)
                     outcomes[cell.place] = Outcome(

@@ -15,6 +15,7 @@ from typing import Any
 SETTINGS = "settings"  # Settings of a picture
 PICTURE = "picture"  # id of a picture of the gallery
 PICTURES = "pictures"  # ids of several
+DRAWING = "drawing"  # fields of a request that follows pictures brought in, the first of them drawn
 PROMPT = "prompt"  # fields of a request to paint: a prompt, and what it needs
 CHANGE = "change"  # of the settings that are there: a function of their fields to new ones
 CHAT_MODELS = "chat models"  # a conversation that is there already

@@ -18,6 +18,7 @@ from pipelines.core.errors import BadRequest
 from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.messages import Message
 from pipelines.core.pictures.inputs import open_input
+from pipelines.diffusion import text_to_image
 from pipelines.diffusion.control.catalog import CACHE_PREFIX, ControlCatalog, does_not_fit
 from pipelines.diffusion.control.conditions import condition_map
 from pipelines.diffusion.control.loading import ControlModel
@@ -29,6 +30,7 @@ from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora.apply import apply_loras
 from pipelines.diffusion.lora.session import Apply
 from pipelines.diffusion.openvino.unet import OpenVINOUNet
+from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.resolving import resolve
 from pipelines.diffusion.samplers import UNET_FAMILIES, samplers_in
 from pipelines.diffusion.text_to_image import notes_on, paint_request, unet_batch, with_upscaler
@@ -93,6 +95,17 @@ def run(
         )
 
 
+def paint_either(
+    request: TextToImageRequest,
+    cache: ModelCache,
+    stop: threading.Event,
+    apply: Apply = apply_loras,
+) -> Iterator[Progress | Picture | Result]:
+    """Paint a request by the engine that it needs: as :func:`run`, or from words alone."""
+    engine = run if isinstance(request, ControlRequest) else text_to_image.run
+    return engine(request, cache, stop, apply)
+
+
 def _prepare(base: DiffusionModel) -> Iterator[Progress]:
     """Makes the network that units are joined into, where the UNet runs through OpenVINO."""
     if isinstance(base.unet, OpenVINOUNet) and not base.unet.can_be_steered:
@@ -116,14 +129,13 @@ def _maps(
         whole = open_input(home, asked.picture).size
     for own_size, own in maps.items():
         for unit in settings.units:
-            # A unit that follows the picture which is changed follows the part that is painted,
-            # laid out as that is: what cannot grow to the size's proportions is stretched.
-            along = unit.crop_along
-            if along is None:
-                along = asked is not None and unit.picture == asked.picture
-            part = (box, whole) if along and box is not None else ()
-            if part:
-                unit = unit.model_copy(update={"resize_mode": "stretch"})
+            # A unit that follows the picture which is changed is laid out as that is. Of a part
+            # that is painted, what cannot grow to the size's proportions is stretched.
+            part = ()
+            if unit.follows_along(asked):
+                part = (box, whole) if box is not None else ()
+                laid = "stretch" if part else asked.fit
+                unit = unit.model_copy(update={"resize_mode": laid})
             for made in condition_map(unit, own_size, home, cache, stop, *part):
                 if isinstance(made, Progress):
                     yield made

@@ -14,7 +14,12 @@ from pipelines.core.engines import Use
 from pipelines.core.errors import BadRequest
 from pipelines.core.pictures.fitting import ResizeMode
 from pipelines.core.pictures.inputs import InputId
-from pipelines.diffusion.requests import TextToImageRequest
+from pipelines.diffusion.from_picture.requests import FromPicture
+from pipelines.diffusion.requests import (
+    ChangePicturesRequest,
+    ChangeRequest,
+    TextToImageRequest,
+)
 from pipelines.diffusion.sides import side
 
 MAX_UNITS = 3
@@ -126,9 +131,9 @@ class ControlUnit(ConditionRequest):
         bool | None,
         Field(
             title="Crop along",
-            description="Where only a part of a picture is painted: follow the same part of this "
-            "one, which must have that picture's proportions, instead of fitting all of it to the "
-            "part. Empty: where it is the painted picture.",
+            description="Where a picture is painted on: follow the same part of this one, laid out "
+            "as that picture is, whose proportions it must have, instead of fitting all of it. "
+            "Empty: where it is the painted picture.",
         ),
     ] = None
 
@@ -141,6 +146,12 @@ class ControlUnit(ConditionRequest):
                 end=self.end,
             )
         return self
+
+    def follows_along(self, asked: FromPicture | None) -> bool:
+        """Whether it follows the part that is painted of a picture, laid out as that is."""
+        if asked is None:
+            return False
+        return self.picture == asked.picture if self.crop_along is None else self.crop_along
 
 
 class ControlRequest(TextToImageRequest):
@@ -155,6 +166,37 @@ class ControlRequest(TextToImageRequest):
             description="Pictures to follow, each with its control model.",
         ),
     ]
+
+    def uses(self) -> Iterator[Use]:
+        yield from super().uses()
+        yield from (Use("input", unit.picture) for unit in self.units)
+
+
+class SteeredChangesRequest(ChangePicturesRequest):
+    """The same change of one picture, or of several, which may follow others besides."""
+
+    units: Annotated[
+        tuple[ControlUnit, ...],
+        Field(
+            max_length=MAX_UNITS,
+            title="Units",
+            description="Pictures to follow, each with its control model. Those that name the "
+            "picture to begin from follow each of several pictures in its turn.",
+        ),
+    ] = ()
+
+    def alone(
+        self, picture: str, size: tuple[int, int] | None = None
+    ) -> ChangeRequest | ControlRequest:
+        change = super().alone(picture, size)
+        if not self.units:
+            return change
+        first = self.from_picture.picture
+        units = tuple(
+            unit.model_copy(update={"picture": picture}) if unit.picture == first else unit
+            for unit in self.units
+        )
+        return ControlRequest(**dict(change), units=units)
 
     def uses(self) -> Iterator[Use]:
         yield from super().uses()

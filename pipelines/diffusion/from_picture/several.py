@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -15,27 +15,38 @@ from pipelines.core.messages import Message
 from pipelines.core.pictures.inputs import open_input
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.from_picture.sizes import change_of
+from pipelines.diffusion.lora.apply import apply_loras
 from pipelines.diffusion.lora.session import LoraSession
 from pipelines.diffusion.requests import ChangePicturesRequest
 from pipelines.diffusion.resolving import with_seed
 
+Paint = Callable[..., Iterator[Progress | Picture | Result]]
+"""``paint(request, cache, stop, apply)``, as :func:`text_to_image.run`."""
+
 
 def run(
-    request: ChangePicturesRequest, cache: ModelCache, stop: threading.Event
+    request: ChangePicturesRequest,
+    cache: ModelCache,
+    stop: threading.Event,
+    paint: Paint = text_to_image.run,
 ) -> Iterator[Progress | Picture | Result]:
     """Change every picture of a request in the same way, with the same seed.
 
     A picture that cannot be changed is left out, and says why.
+
+    Args:
+        paint: the engine for one.
 
     Raises:
         Stopped: ``stop`` was set; noticed within one step.
         UserError: no picture could be changed; why the first could not.
     """
     if not request.pictures:
-        yield from text_to_image.run(request.alone(request.from_picture.picture), cache, stop)
+        alone = request.alone(request.from_picture.picture)
+        yield from paint(alone, cache, stop, apply_loras)
         return
     with LoraSession(cache) as loras:
-        yield from _run(with_seed(request), cache, stop, loras)  # one seed for all
+        yield from _run(with_seed(request), cache, stop, loras, paint)  # one seed for all
 
 
 def _run(
@@ -43,6 +54,7 @@ def _run(
     cache: ModelCache,
     stop: threading.Event,
     loras: LoraSession,
+    paint: Paint,
 ) -> Iterator[Progress | Picture | Result]:
     started = time.perf_counter()
     yield from cache.warm(request.model, stop)
@@ -62,7 +74,7 @@ def _run(
         outcome: dict[str, Any] = {"picture": id, "pictures": 0}
         try:
             own = change_of(request, id, lambda id: open_input(home, id).size, entry)
-            for event in text_to_image.run(own, cache, stop, loras.apply):
+            for event in paint(own, cache, stop, loras.apply):
                 if isinstance(event, Picture):
                     # Run again after a crash, the others keep their places if one is left out now.
                     place = (number - 1) * each + outcome["pictures"]

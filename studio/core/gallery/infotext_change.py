@@ -15,7 +15,6 @@ from pipelines.core.errors import UserError, validate
 from pipelines.core.pictures.inputs import WHITE
 from pipelines.diffusion.from_picture.requests import FromPicture, Outpaint
 from studio.core.gallery.infotext_parts import OWN_STRENGTH
-from studio.core.gallery.infotext_units import is_unit_name
 
 _STRENGTH, _EDIT = "Denoising strength", "Edit by words"
 _WEIGHT = "Conditional mask weight"
@@ -125,17 +124,10 @@ def change_of(parameters: Mapping[str, Any]) -> dict[str, Any] | None:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def is_steered(parameters: Mapping[str, Any]) -> bool:
-    """Whether a file speaks of units; no form takes them and a change together."""
-    return any(map(is_unit_name, parameters))
-
-
 def unread_changes(parameters: Mapping[str, Any]) -> set[str]:
     """The names of what a file says of a change and no form can take."""
     if (change := change_of(parameters)) is None:
         return set()
-    if is_steered(parameters):
-        return NAMES & parameters.keys()
     beyond = {name for name, field in _FIELDS.items() if field not in change}
     other = {name for name, known in _WORDS.items() if str(parameters.get(name)) not in known}
     return (beyond | other) & parameters.keys()

@@ -55,6 +55,7 @@ _READ_CONTROL_MODES = {
 }
 _RESOLUTION = "Processor Res"  # what the module works at; the picture's own when pixel perfect
 _PIXEL_PERFECT = "Pixel Perfect"
+_ITSELF = "Same Picture"  # as the one that was begun from; our own
 _LINE = "ControlNet {number}"
 # A unit's line, with its number, or one value of a unit: "ControlNet-0 Module".
 _ANY_LINE = re.compile(r"[Cc]ontrol[Nn]et(?:[ -](\d{1,6}))?(?: ([A-Z][A-Za-z ]*+))?")
@@ -123,14 +124,17 @@ _SAME_THRESHOLDS = {"canny", "depth_leres"}
 """Of the preprocessors that the extension has too, those whose thresholds mean the same here."""
 
 
-def unit_lines(units: Iterable[Mapping[str, Any]], size: tuple[int, int]) -> dict[str, str]:
+def unit_lines(
+    units: Iterable[Mapping[str, Any]], size: tuple[int, int], painted: str | None = None
+) -> dict[str, str]:
     """Name and value of each unit's line.
 
     Args:
         units: as ``ControlUnit.model_dump()`` gives them.
         size: width and height of the picture.
+        painted: id of the picture that was begun from.
     """
-    return {_LINE.format(number=n): _line(unit, size) for n, unit in enumerate(units)}
+    return {_LINE.format(number=n): _line(unit, size, painted) for n, unit in enumerate(units)}
 
 
 def units_of(parameters: Mapping[str, Any], control: ControlCatalog) -> list[dict[str, Any]]:
@@ -148,6 +152,18 @@ def units_of(parameters: Mapping[str, Any], control: ControlCatalog) -> list[dic
     own = _is_own(parameters)
     lines = _lines_of(parameters)[:MAX_UNITS]
     return [_unit(line.facts, control, own) for line in lines if line.facts]
+
+
+def units_beside(parameters: Mapping[str, Any], control: ControlCatalog) -> list[dict[str, Any]]:
+    """The same of a picture that was changed: ``picture`` is :data:`NO_PICTURE` of those that
+    followed that one, else empty. Elsewhere they do, unless they are given another."""
+    own, units = _is_own(parameters), units_of(parameters, control)
+    lines = [line for line in _lines_of(parameters)[:MAX_UNITS] if line.facts]
+    along = [not own or line.facts.get(_ITSELF) == "True" for line in lines]
+    return [
+        {**unit, "picture": NO_PICTURE if same else ""}
+        for unit, same in zip(units, along, strict=True)
+    ]
 
 
 def is_unit_name(name: str) -> bool:
@@ -214,7 +230,7 @@ def _is_own(parameters: Mapping[str, Any]) -> bool:
     return str(parameters.get("Version", "")).startswith("Atelier")
 
 
-def _line(unit: Mapping[str, Any], size: tuple[int, int]) -> str:
+def _line(unit: Mapping[str, Any], size: tuple[int, int], painted: str | None) -> str:
     parameters = _parameters(unit)
     if pixel_perfect := not parameters.get(_RESOLUTION):
         parameters.pop(_RESOLUTION, None)
@@ -233,6 +249,8 @@ def _line(unit: Mapping[str, Any], size: tuple[int, int]) -> str:
     } | parameters
     if unit.get("crop_along") is not None:  # nor is it in what older versions have stored
         facts[_FIELDS["crop_along"]] = unit["crop_along"]
+    if painted and unit.get("picture") == painted:
+        facts[_ITSELF] = True
     return ", ".join(f"{name}: {_plain(value)}" for name, value in facts.items())
 
 

@@ -112,7 +112,8 @@ def parameters_of(
             facts[name] = value
     facts |= change_lines(fields.get("from_picture")) | part_lines(fields)
     facts |= detail_lines(fields.get("detail_fix"))
-    facts |= _axes(request) | unit_lines(fields.get("units") or (), size)
+    painted = (fields.get("from_picture") or {}).get("picture")
+    facts |= _axes(request) | unit_lines(fields.get("units") or (), size, painted)
     facts |= {name: value for name, value in (extra or {}).items() if value is not None}
     facts["Version"] = VERSION
     order = list(_NAMES.values())

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from pipelines.core.errors import NotFound, Refused, validate
 from pipelines.core.events import Progress
 from pipelines.diffusion.control.conditions import condition_map
-from pipelines.diffusion.control.requests import ConditionRequest
+from pipelines.diffusion.control.requests import ConditionRequest, ControlUnit
+from pipelines.diffusion.from_picture.requests import FromPicture
 from pipelines.preprocessors import registry, weights
 from studio.core.jobs.slots import FairSlots
 
@@ -115,7 +116,10 @@ class Conditions:
                 count=len(units),
                 number=number,
             )
-        unit = units[number]
-        fields = {name: unit[name] for name in ConditionRequest.model_fields if name in unit}
-        request = validate(ConditionRequest, fields)
-        return self.map(owner, request, (picture.width, picture.height))
+        fields = {
+            name: units[number][name] for name in ControlUnit.model_fields if name in units[number]
+        }
+        unit, asked = validate(ControlUnit, fields), picture.request.get("from_picture")
+        if asked and unit.follows_along(FromPicture.model_construct(**asked)):
+            unit = unit.model_copy(update={"resize_mode": asked["fit"]})
+        return self.map(owner, unit, (picture.width, picture.height))

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from pipelines.core.errors import BadRequest, UserError
 from pipelines.diffusion.control.requests import MAX_UNITS
-from studio.core.exchange import PICTURE, SETTINGS, Exchange, Settings, Taker, Target
+from studio.core.exchange import (
+    DRAWING,
+    PICTURE,
+    SETTINGS,
+    Exchange,
+    Route,
+    Settings,
+    Taker,
+    Target,
+    buttons,
+)
 from studio.core.feature import Tab
+from studio.core.gallery.infotext_change import change_of
 from studio.core.gallery.infotext_units import units_of
+from studio.page import views
 from studio.page.components.canvas import FIT_JS, offer_picture, settled_js
 from studio.page.components.details import Details
 from studio.page.components.live import LiveView
@@ -52,11 +66,20 @@ class ControlTab(Tab):
         self._live = LiveView(self.studio, KIND, "steer-")
         self.units = [UnitForm(self.studio, number) for number in range(1, MAX_UNITS + 1)]
         first, *further = self.units
+        self._over = {
+            target: gr.Button(
+                label(target.button), size="sm", elem_id=f"steer-{target.name}", render=False
+            )
+            for target in buttons(self.studio.features.tabs(), (DRAWING,))
+        }
         self._folds: list[gr.Accordion] = []
         with gr.Row(elem_classes="workspace"):
             with gr.Column(scale=4, min_width=320, elem_classes="controls"):
                 with gr.Column(elem_classes="first"):
                     first.draw_picture()
+                    for button in self._over.values():
+                        button.render()
+                    self._unsent = gr.HTML(elem_id="steer-unsent", visible=False)
                     self.form.draw_prompt()
                     with gr.Row():
                         self._paint = gr.Button(label("Paint"), variant="primary", elem_id="steer")
@@ -134,6 +157,25 @@ class ControlTab(Tab):
         exchange.take(SETTINGS, settings, "use")
         canvas = [self.units[0].canvas, self._stage]
         exchange.take(PICTURE, Taker(self.id, canvas, self._take_picture), "steer")
+        for target, button in self._over.items():
+            connect = partial(self._send_over, button, inputs, js)
+            exchange.offer(target.kind, connect, target.name)
+
+    def _send_over(self, button: gr.Button, inputs: list[Any], js: str, route: Route) -> None:
+        """Lets a button hand the drawing to another tab, with all that is asked of it here."""
+
+        def send(request: gr.Request, *values: Any) -> list[Any]:
+            visitor, count = Visitor.of(request), len(inputs)
+            try:
+                fields = self.data(values[:count])
+                sent = route.send(fields, visitor, values[count:])
+            except UserError as error:
+                said = gr.update(value=views.error(error.message, visitor), visible=True)
+                return [*[gr.skip()] * len(route.outputs), said]
+            return [*sent, gr.update(visible=False)]
+
+        given, outputs = [*inputs, *route.inputs], [*route.outputs, self._unsent]
+        route.follow(button.click(send, given, outputs, js=js, **QUIET))
 
     def data(self, values: Sequence[Any]) -> dict[str, Any]:
         """The values of all controls as the fields of a request, not yet checked.
@@ -168,13 +210,16 @@ class ControlTab(Tab):
         return self.fill(settings.fields, units, visitor) if units else None
 
     def _units_of(self, settings: Settings, visitor: Visitor) -> list[dict[str, Any]]:
-        """The units that a picture was steered by: of one's own with their pictures."""
+        """The units that a picture was steered by: of one's own with their pictures.
+
+        None where it was begun from another picture besides, for which there are no controls here.
+        """
         if settings.picture is not None:
-            try:
-                row = self.studio.gallery.get(visitor.owner.id, settings.picture)
-            except UserError:  # deleted meanwhile; its parameters are still known
-                return units_of(settings.parameters, self.studio.control)
-            return row.request.get("units", [])
+            with contextlib.suppress(UserError):  # deleted; its parameters are still known
+                made = self.studio.gallery.get(visitor.owner.id, settings.picture).request
+                return [] if made.get("from_picture") else made.get("units", [])
+        if change_of(settings.parameters) is not None:
+            return []
         return units_of(settings.parameters, self.studio.control)
 
     def _take_picture(self, picture: str, visitor: Visitor, values: list[Any]) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pipelines.core.engines import Engine
+from pipelines.diffusion.control.requests import SteeredChangesRequest
 from pipelines.diffusion.requests import ChangePicturesRequest, TextToImageRequest
 from studio.core.feature import Feature
 from studio.features.from_picture.checks import check_change, check_changes
@@ -10,7 +11,7 @@ from studio.features.from_picture.tab import KIND, FromPictureTab
 
 FEATURE = Feature(
     name="from_picture",
-    engines=(Engine(KIND, ChangePicturesRequest, "pipelines.diffusion.from_picture.several"),),
+    engines=(Engine(KIND, SteeredChangesRequest, "pipelines.diffusion.control.changing"),),
     checks={TextToImageRequest: check_change, ChangePicturesRequest: check_changes},
     tabs=(FromPictureTab,),
 )

@@ -13,9 +13,19 @@ from pipelines.core.paths import ASSETS
 from pipelines.diffusion.from_picture.requests import FromPicture, Outpaint
 from pipelines.diffusion.from_picture.sizes import size_like, size_step
 from pipelines.diffusion.requests import MAX_PICTURES, ChangePicturesRequest
-from studio.core.exchange import PICTURE, PICTURES, SETTINGS, Exchange, Settings, Taker, Target
+from studio.core.exchange import (
+    DRAWING,
+    PICTURE,
+    PICTURES,
+    SETTINGS,
+    Exchange,
+    Settings,
+    Taker,
+    Target,
+)
 from studio.core.feature import Tab
-from studio.core.gallery.infotext_change import change_of, is_steered
+from studio.core.gallery.infotext_change import change_of
+from studio.core.gallery.infotext_units import NO_PICTURE, units_beside
 from studio.features.from_picture.editing import EditingForm
 from studio.features.from_picture.fixing import FIX, fix_of
 from studio.features.from_picture.mask_form import MaskForm
@@ -31,6 +41,7 @@ from studio.page.components.paint_form import PaintForm
 from studio.page.components.picture_panel import PicturePanel
 from studio.page.components.versus import VERSUS_MOVED, versus
 from studio.page.tab_events import BROUGHT, FILLED, TabEvents
+from studio.page.units.beside import UnitsBeside
 from studio.page.widgets import QUIET, Visitor, from_field, label
 
 if TYPE_CHECKING:
@@ -56,6 +67,7 @@ class FromPictureTab(Tab):
     styles = (ASSETS / "from_picture.css",)
     takes = (
         Target(SETTINGS, "use"),
+        Target(DRAWING, "change", "Paint over my drawing"),
         Target(PICTURE, "change", "Change this picture"),
         Target(PICTURES, "change", "Change them"),
         FIX,
@@ -116,9 +128,13 @@ class FromPictureTab(Tab):
                         value="",
                     )
                     self.noise.draw()
+                    self.units = UnitsBeside(self.studio, self.canvas)
+                    self.units.draw(self._fit)
                     self.form.draw_rest()
             with gr.Column(scale=6, min_width=320, elem_classes="results"):
-                self._live.draw_picture([self.canvas.elem_id])
+                self._live.draw_picture(
+                    [each.elem_id for each in (self.canvas, *self.units.canvases)]
+                )
                 self._panel = gr.HTML(
                     elem_id="change-panel", js_on_load=PicturePanel.CLICKED + VERSUS_MOVED
                 )
@@ -126,8 +142,9 @@ class FromPictureTab(Tab):
         self._laid = [self.canvas, self.mask.layer, self.several]
         own = [self._strength, self._fit, self._all_steps, self._own_sizes]
         self._fields = [*own, *self.noise.inputs, *self.mask.inputs]
-        self._picture = [*self._laid, *self.editing.inputs, *self._fields]
-        self._filled = [*self._laid, *self.editing.outputs, *self._fields, self._curves]
+        self._picture = [*self._laid, *self.editing.inputs, *self._fields, *self.units.inputs]
+        change = [*self.editing.outputs, *self._fields, self._curves]
+        self._filled = [*self._laid, *change, *self.units.outputs]
         self.outputs = [*self.form.outputs, *self._filled]
 
     def listen(self, events: TabEvents, exchange: Exchange) -> None:
@@ -152,6 +169,7 @@ class FromPictureTab(Tab):
             moment(None, size, js=FIT_JS, **QUIET)
         for control in size:
             control.change(None, size, js=FIT_JS, **QUIET)
+        self.units.listen(controls["model"], size, self.form.model_chosen)
         self.mask.listen(self.canvas, self._fit, size, self.form.opened.then)
         self._take_size.click(
             self._size_of, [controls["model"], self.canvas], [*size, self._no_size], **QUIET
@@ -167,13 +185,15 @@ class FromPictureTab(Tab):
                 mask_of(picture, mask, is_offered=True),
                 several_of(self._pictures_here(request, visitor), is_offered=True),
                 *self._values_of(asked or {}, request, visitor),
+                *self._units_of(request, visitor, is_offered=True),
             ]
 
-        events.fill(open_tab, self._filled, pictures=self._laid)
+        self.units.read_after(events.fill(open_tab, self._filled, pictures=self._laid))
         self.editing.listen(self._strength)
         self.form.model_chosen.then(self._curves_of, controls["model"], self._curves, **QUIET)
         inputs = [*self.form.inputs, *self._picture]
-        js = settled_js({inputs.index(each): each.elem_id for each in self._laid})
+        drawings = [*self._laid, *self.units.canvases]
+        js = settled_js({inputs.index(each): each.elem_id for each in drawings})
         watch.connect(events, self._paint, self.data, inputs, js=js)
         chosen = [self.form.model_chosen.then]
         self._live.connect(watch.view, self.data, inputs, controls["seed"], chosen, js)
@@ -181,7 +201,11 @@ class FromPictureTab(Tab):
         watch.take_variations(exchange, self.id)
         watch.take_job(exchange, self.id, FIX, partial(fix_of, self.studio))
         outputs = [*self.outputs, events.stage]
-        exchange.take(SETTINGS, Taker(self.id, outputs, self._take_settings), "use")
+        read = self.units.read_after
+        settings = Taker(self.id, outputs, self._take_settings, after=read)
+        exchange.take(SETTINGS, settings, "use")
+        drawn = Taker(self.id, outputs, self._take_drawing, after=read)
+        exchange.take(DRAWING, drawn, "change")
         brought = [self.canvas, self.several, events.stage]
         exchange.take(PICTURE, Taker(self.id, brought, self._take_picture), "change")
         exchange.take(PICTURES, Taker(self.id, brought, self._take_pictures), "change")
@@ -194,6 +218,8 @@ class FromPictureTab(Tab):
         """
         at = len(self.form.inputs)
         laid, rest = values[at : at + len(self._laid)], values[at + len(self._laid) :]
+        count = len(rest) - len(self.units.inputs)
+        rest, steering = rest[:count], rest[count:]
         how, further, strength, fit, every, own_sizes, *rest = rest
         noise, mask = rest[: len(self.noise.inputs)], rest[len(self.noise.inputs) :]
         value, layer, several = laid
@@ -211,7 +237,13 @@ class FromPictureTab(Tab):
         }
         fields = self.form.data(values[:at])
         asked |= self.editing.data((how, further), fields.get("model"))
-        return {**fields, "from_picture": asked, "pictures": pictures, "own_sizes": own_sizes}
+        return {
+            **fields,
+            "from_picture": asked,
+            "pictures": pictures,
+            "own_sizes": own_sizes,
+            "units": self.units.data(steering, picture, fit),
+        }
 
     def _pictures_here(self, request: Mapping[str, Any], visitor: Visitor) -> list[str]:
         """The ids of a request's further pictures that are still here."""
@@ -263,22 +295,48 @@ class FromPictureTab(Tab):
             row = self.studio.gallery.get(visitor.owner.id, settings.picture)
         except UserError:  # deleted meanwhile
             return None
-        if (asked := row.request.get("from_picture")) is None or row.request.get("units"):
+        if (asked := row.request.get("from_picture")) is None:
             return None
         picture, mask = self._picture_and_mask(asked, visitor)
         change = self._values_of(asked, settings.fields, visitor)
         filled = [picture, mask_of(picture, mask), several_of([]), *change]
+        filled += self._units_of({**settings.fields, **row.request}, visitor)
         return [*self.form.fill(settings.fields, visitor), *filled, FILLED]
 
     def _take_file(self, settings: Settings, visitor: Visitor) -> list[Any] | None:
         """The controls as a file says; the canvas stays as it is, as the file has no picture."""
         asked = change_of(settings.parameters)
-        if asked is None or is_steered(settings.parameters):
+        if asked is None:
             return None
         laid = [gr.skip()] * len(self._laid)
         filled = self.form.fill(settings.fields, visitor)
         change = self._values_of(asked, settings.fields, visitor)
-        return [*filled, *laid, *change, FILLED]
+        units = units_beside(settings.parameters, self.studio.control)
+        fields = {**settings.fields, "from_picture": {"picture": NO_PICTURE}, "units": units}
+        return [*filled, *laid, *change, *self._units_of(fields, visitor), FILLED]
+
+    def _units_of(
+        self, request: Mapping[str, Any], visitor: Visitor, is_offered: bool = False
+    ) -> list[Any]:
+        """Values of the controls of what a request follows besides."""
+        painted = (request.get("from_picture") or {}).get("picture", "")
+        entry, units = self.form.entry_of(request, visitor), request.get("units") or ()
+        return self.units.fill(units, entry, visitor, painted, is_offered)
+
+    def _take_drawing(
+        self, request: Mapping[str, Any], visitor: Visitor, values: list[Any]
+    ) -> list[Any]:
+        """A drawing, or another picture that was followed, is painted over and still followed.
+
+        Args:
+            request: the fields of a request with units; the first one's picture is painted over.
+        """
+        picture = request["units"][0]["picture"]
+        fields = {**request, "from_picture": {"picture": picture}}
+        filled = self.form.fill({**request, "from_picture": None}, visitor)
+        laid = [picture, mask_of(picture, None), several_of([])]
+        change = self._values_of({}, fields, visitor)
+        return [*filled, *laid, *change, *self._units_of(fields, visitor), FILLED]
 
     def _take_picture(self, picture: str, visitor: Visitor, values: list[Any]) -> list[Any]:
         """A picture of the gallery on the canvas."""

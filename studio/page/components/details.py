@@ -21,7 +21,7 @@ from studio.core.exchange import (
     buttons,
 )
 from studio.core.gallery import reuse
-from studio.core.gallery.infotext_change import change_of, is_steered
+from studio.core.gallery.infotext_change import change_of
 from studio.core.gallery.infotext_units import unused_values
 from studio.page import views
 from studio.page.widgets import QUIET, Visitor, label
@@ -33,10 +33,6 @@ if TYPE_CHECKING:
 NOT_IN_THE_FILE = (
     "The picture that this one began from is not in the file. Its settings can be used on a "
     "picture that you bring in."
-)
-ONLY_THE_UNITS = (
-    "This picture began from another one and followed units as well. No tab does both, so only the "
-    "units are taken over."
 )
 
 
@@ -98,9 +94,7 @@ class Details:
             )
             for line, values in unused_values(parameters, control).items()
         ]
-        if change_of(parameters) is not None and is_steered(parameters):
-            notes.append(Message(ONLY_THE_UNITS))
-        elif id is None and change_of(parameters) is not None:
+        if id is None and change_of(parameters) is not None:
             notes.append(Message(NOT_IN_THE_FILE))
         html = views.details(
             parameters, visitor, id=id, large=self.large, unused=unused, notes=notes

@@ -42,15 +42,16 @@ class UnitForm:
     Args:
         studio: whose pictures, preprocessors and control models.
         number: 1, 2 or 3.
+        prefix: of the controls' ``elem_id``, where units stand in several tabs.
 
     Attributes:
         canvas: its value is the picture's id.
         map: shows what the picture is read as.
     """
 
-    def __init__(self, studio: Studio, number: int) -> None:
+    def __init__(self, studio: Studio, number: int, prefix: str = "") -> None:
         self.studio, self.number = studio, number
-        self.name = f"unit-{number}"
+        self.name = f"{prefix}unit-{number}"
 
     @property
     def inputs(self) -> list[gr.components.Component]:
@@ -67,22 +68,35 @@ class UnitForm:
         """What the map depends on, besides its size."""
         return [self.canvas, self._preprocessor, self._resize, *self._parameters.controls]
 
+    @property
+    def _of_map(self) -> list[gr.components.Component]:
+        """What the map is made of, the result's width and height last."""
+        return [*self._picture, *self._size]
+
     def draw_picture(self) -> None:
         """The canvas, what is on it read as, and the map of that."""
-        first = registry.get(FIRST)
         self.canvas = canvas(f"{self.name}-canvas", elem_classes="canvas")
+        self._draw_reading()
+
+    def _draw_below_map(self) -> None:
+        """What stands below the map."""
+        self._take_size = gr.Button(
+            label("Size from picture"),
+            size="sm",
+            elem_id=f"{self.name}-take-size",
+            elem_classes="quiet",
+        )
+        self._no_size = gr.HTML(elem_id=f"{self.name}-no-size", visible=False)
+
+    def _draw_reading(self) -> None:
+        """The map, and what the picture is read as."""
+        first = registry.get(FIRST)
         with gr.Row(elem_classes="read-as"):
             with gr.Column(min_width=150, scale=1, elem_classes="of-map"):
                 self.map = gr.HTML(
                     map_views.no_map(label(_NO_MAP)), elem_id=f"{self.name}-map", elem_classes="map"
                 )
-                self._take_size = gr.Button(
-                    label("Size from picture"),
-                    size="sm",
-                    elem_id=f"{self.name}-take-size",
-                    elem_classes="quiet",
-                )
-                self._no_size = gr.HTML(elem_id=f"{self.name}-no-size", visible=False)
+                self._draw_below_map()
             with gr.Column(min_width=180, scale=2):
                 self._preprocessor = self._field(
                     "preprocessor",
@@ -142,6 +156,13 @@ class UnitForm:
         Returns:
             The event that may have given the result another size.
         """
+        self.follow(base, width, height)
+        outputs = [width, height, self._no_size]
+        raw = {**QUIET, "preprocess": False}
+        return self._take_size.click(self._size_of, [base, self.canvas], outputs, **raw)
+
+    def follow(self, base: gr.Dropdown, width: gr.Slider, height: gr.Slider) -> None:
+        """Let the map, the models and what is said of them follow the controls."""
         self._size = [width, height]
         steering = [self._method, self._model, self._mode, self._fit]
         chosen = [base, self._preprocessor, self._method, self._model]
@@ -157,24 +178,23 @@ class UnitForm:
             control.input(self._fit_models, chosen, steering, **raw)
         # Not its choices as well: the list of an open dropdown cannot bear to be changed.
         self._model.input(self._about, [base, self._preprocessor, self._model], self._fit, **raw)
-        changes = [self.canvas.input, self._resize.input, width.change, height.change]
+        moments = [self.canvas.input, self._resize.input, width.change, height.change]
+        moments += [control.input for control in self._parameters.controls]
         follow_newest(
-            [*changes, *(control.input for control in self._parameters.controls)],
-            self._read,
-            [*self._picture, *self._size],
-            self.map,
+            [*moments, *self._further_moments()], self._read, self._of_map, self.map,
             preprocess=False,
-        )
-        outputs = [width, height, self._no_size]
-        return self._take_size.click(self._size_of, [base, self.canvas], outputs, **raw)
+        )  # fmt: skip
+
+    def _further_moments(self) -> list[Any]:
+        """Events after which the map is another one."""
+        return []
 
     def read_after(self, event: gr.events.Dependency) -> None:
         """Make the map anew when an event has changed the controls but the picture.
 
         Another picture tells of itself as soon as it lies on the canvas.
         """
-        inputs = [*self._picture, *self._size]
-        event.then(self._read, inputs, self.map, preprocess=False, **QUIET)
+        event.then(self._read, self._of_map, self.map, preprocess=False, **QUIET)
 
     def data(self, values: Sequence[Any]) -> dict[str, Any] | None:
         """The values of :attr:`inputs` as a unit's fields, not yet checked; None without a picture.

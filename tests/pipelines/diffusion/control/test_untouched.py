@@ -224,6 +224,24 @@ def test_a_unit_is_cropped_along_where_its_picture_is_the_painted_one_or_by_choi
     assert off[4:-4, 4:-4].max() < 2
 
 
+@pytest.mark.parametrize("laid", ["crop", "pad", "stretch"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_unit_of_the_whole_picture_is_fitted_as_that_is(home, laid, masked):
+    """Its own way to be fitted, of the same picture, would shift what it says."""
+    id = keep_input(home, ADA, ramps(120, 60))
+    sent = keep_input(home, ADA, Image.new("RGB", (120, 60), "white")) if masked else None
+    asked = {"picture": id, "fit": laid, "mask": sent, "mask_blur": 0, "masked_content": "original"}
+    own = "crop" if laid != "crop" else "pad"
+    unit = {"picture": id, "preprocessor": "none", "model": "net-a", "resize_mode": own}
+    request = ControlRequest(prompt="", width=64, height=64, from_picture=asked, units=[unit])
+    *_, maps = finish(paint._maps(request, home, None, threading.Event()))
+    ((size, (made,)),) = maps.items()
+    base = open_repainting(request.from_picture, size, home).base
+    rows = np.s_[16:48] if laid == "pad" else np.s_[:]  # beyond there is nothing to follow
+    assert np.array_equal(np.asarray(made)[rows], np.asarray(base)[rows])
+    assert laid != "pad" or not np.asarray(made)[:16].any()
+
+
 def test_a_picture_of_other_proportions_is_not_cropped_along(home):
     ids = [keep_input(home, ADA, ramps(*size)) for size in ((120, 60), (60, 60))]
     asked = {"picture": ids[0], "outpaint": {"left": 8}}

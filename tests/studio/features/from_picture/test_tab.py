@@ -9,13 +9,15 @@ import pytest
 
 from pipelines.core.errors import BadRequest, NotFound
 from pipelines.diffusion.control.catalog import ControlCatalog
+from pipelines.diffusion.control.requests import ControlUnit
 from pipelines.diffusion.from_picture.requests import FromPicture
 from pipelines.models.catalog import Catalog
 from studio.core.accounts.accounts import LOCAL_OWNER
 from studio.core.exchange import Settings
-from studio.core.gallery.metadata import parse_parameters
+from studio.core.gallery.metadata import format_parameters, parameters_of, parse_parameters
 from studio.core.gallery.reuse import fields_of
 from studio.features import load_features
+from studio.features.control.tab import ControlTab
 from studio.features.from_picture.mask_form import FIELDS
 from studio.features.from_picture.tab import FromPictureTab
 from studio.page.components.canvas import UNSENT
@@ -47,6 +49,7 @@ def tab(tmp_path_factory) -> FromPictureTab:
         ),
         gallery=SimpleNamespace(get=lambda owner, id: ROW),
         features=load_features(),
+        find=lambda name: name,
     )
     with gr.Blocks():
         tab = FromPictureTab(studio)
@@ -112,8 +115,6 @@ def test_a_file_s_settings_leave_what_lies_on_the_canvas(tab):
     assert [by[id(tab.mask.sides[side])] for side in ("left", "right")] == [64, 32]
     later = parse_parameters(text + ", Hires strength: 0.3, Hires upscale: 2")
     assert tab._take_settings(Settings(fields_of(later), later, None), VISITOR, []) is not None
-    steered = parse_parameters(text + ', ControlNet 0: "Module: canny, Model: net-a"')
-    assert tab._take_settings(Settings(fields_of(steered), steered, None), VISITOR, []) is None
     plain = parse_parameters("a red mug\nSteps: 20, Sampler: Euler, Seed: 4, Size: 128x128")
     assert tab._take_settings(Settings(fields_of(plain), plain, None), VISITOR, []) is None
 
@@ -165,3 +166,85 @@ def test_noise_and_colours_are_sent_and_come_back_from_a_file(tab):
     at = [tab.outputs.index(each) for each in tab.noise.inputs]
     shown = [taken[each]["value"] for each in at]
     assert shown == [1.1, 0.2, True, "#ffffff"]
+
+
+# --- pictures that are followed besides -----------------------------------------------------------
+
+STARTER_NET = "starter-controlnet-sketch"
+
+
+def shown(tab: FromPictureTab, taken: list) -> dict[str, object]:
+    """What the controls of a taken request hold, by their ids; for :func:`values`."""
+    named = zip([getattr(each, "elem_id", None) for each in tab.outputs], taken, strict=False)
+    held = {name: value for name, value in named if name and name.startswith("change-unit")}
+    return {
+        name.removeprefix("change-"): value.get("value") if isinstance(value, dict) else value
+        for name, value in held.items()
+    }
+
+
+def followed(tab: FromPictureTab, taken: list, **changes) -> list[dict]:
+    """The units that come of the controls again."""
+    return tab.data(values(tab, canvas=PICTURE, **{**shown(tab, taken), **changes}))["units"]
+
+
+UNITS = [
+    {"picture": PICTURE, "preprocessor": "canny", "weight": 0.7},
+    {"picture": MASK, "crop_along": True, "end": 0.5},
+    {"picture": PICTURE, "crop_along": False, "resize_mode": "pad"},
+]
+
+
+def test_units_of_the_picture_itself_and_of_others_come_back_as_they_were(tab, monkeypatch):
+    units = [ControlUnit(model=STARTER_NET, **each).model_dump() for each in UNITS]
+    row = SimpleNamespace(request={**ROW.request, "units": units})
+    monkeypatch.setattr(tab.studio.gallery, "get", lambda owner, id: row)
+    taken = tab._take_settings(Settings({}, {}, "one"), VISITOR, [])
+    seen = shown(tab, taken)
+    assert [seen[f"unit-{n}-source"] for n in (1, 2, 3)] == ["itself", "another", "another"]
+    # What the preprocessors are set to is written out now.
+    found = [ControlUnit(**{**each, "parameters": {}}) for each in followed(tab, taken)]
+    assert found == [ControlUnit(model=STARTER_NET, **each) for each in UNITS]
+    # Drawn in that tab they would be followed, but not painted over.
+    control = ControlTab(tab.studio)
+    assert control._units_of(Settings({}, {}, "one"), VISITOR) == []
+
+
+def test_a_file_says_which_units_followed_the_picture_itself(tab):
+    units = [ControlUnit(model=STARTER_NET, **each).model_dump() for each in UNITS[:2]]
+    request = {**ROW.request, "units": units, "prompt": "a red mug", "steps": 4}
+    text = format_parameters(parameters_of(request, (120, 60)))
+    parameters = parse_parameters(text)
+    taken = tab._take_settings(Settings(fields_of(parameters), parameters, None), VISITOR, [])
+    seen = shown(tab, taken)
+    assert [seen[f"unit-{n}-source"] for n in (1, 2, 3)] == ["itself", "another", "nothing"]
+    with pytest.raises(BadRequest, match="Picture 2 to follow is empty"):
+        followed(tab, taken)
+    (first, second) = followed(tab, taken, **{"unit-2-canvas": MASK})
+    assert (first["picture"], first["preprocessor"], first["weight"]) == (PICTURE, "canny", 0.7)
+    assert (second["picture"], second["crop_along"], second["end"]) == (MASK, True, 0.5)
+    # Other studios follow the picture that is changed, unless they are given another.
+    foreign = parse_parameters(
+        "a red mug\nSteps: 20, Sampler: Euler, Seed: 4, Denoising strength: 0.6, "
+        'ControlNet 0: "Module: canny, Model: control_v11p_sd15_canny [d14c016b]"'
+    )
+    taken = tab._take_settings(Settings(fields_of(foreign), foreign, None), VISITOR, [])
+    assert shown(tab, taken)["unit-1-source"] == "itself"
+
+
+def test_a_unit_follows_the_picture_as_it_is_fitted_and_nothing_is_asked_without_one(tab):
+    assert tab.data(values(tab, canvas=PICTURE))["units"] == []
+    (unit,) = tab.data(
+        values(tab, canvas=PICTURE, fit="pad", **{"unit-1-source": "itself",
+               "unit-1-model": STARTER_NET, "unit-1-canvas": UNSENT})
+    )["units"]  # fmt: skip
+    assert (unit["picture"], unit["resize_mode"], unit.get("crop_along")) == (PICTURE, "pad", None)
+
+
+def test_a_drawing_that_is_sent_is_painted_over_and_still_followed(tab):
+    unit = ControlUnit(picture=PICTURE, model=STARTER_NET, weight=0.5).model_dump()
+    taken = tab._take_drawing({"prompt": "a red mug", "units": [unit]}, VISITOR, [])
+    assert len(taken) == len(tab.outputs) + 1
+    assert taken[tab.outputs.index(tab.canvas)] == PICTURE
+    (found,) = followed(tab, taken)
+    assert (found["picture"], found["weight"]) == (PICTURE, 0.5)
