@@ -373,7 +373,7 @@ class UnitForm:
             making = asyncio.ensure_future(
                 anyio.to_thread.run_sync(
                     partial(
-                        self.studio.conditions.map,
+                        self.studio.find("conditions").map,
                         visitor.owner,
                         wanted,
                         wanted.size,
