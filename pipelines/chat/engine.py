@@ -21,6 +21,7 @@ from pipelines.chat.entries import CACHE_PREFIX, ChatEntry
 from pipelines.chat.events import Finished, Reading, TokenOdds, Words
 from pipelines.chat.model_library import ModelLibrary
 from pipelines.chat.requests import (
+    MAX_ANSWER,
     MAX_SEED,
     ChatMessage,
     ChatRequest,
@@ -247,6 +248,34 @@ def _put_prompt_first(
         yield event
 
 
+def _within_length(
+    request: ChatRequest | CompletionRequest, events: Iterator[Reading | Words | Finished]
+) -> Iterator[Reading | Words | Finished]:
+    """The events of an answer that has at most :data:`MAX_ANSWER` characters with what it goes on
+    from.
+
+    A model that repeats itself where no length is asked for, or a server that heeds none, would
+    else fill the memory and the disk.
+    """
+    room, tokens, first = MAX_ANSWER, 0, None
+    if isinstance(request, ChatRequest) and request.continue_last:
+        room -= len(request.messages[-1].content)
+    for event in events:
+        if isinstance(event, Words):
+            first = first or time.monotonic()
+            tokens += event.tokens
+            # What has odds takes room though it has no words.
+            if (taken := max(len(event.text), len(event.odds))) >= room:
+                yield replace(event, text=event.text[:room])
+                break
+            room -= taken
+        yield event
+    else:
+        return
+    events.close()
+    yield Finished("length", None, 0, tokens, 0.0, time.monotonic() - first)
+
+
 def _with_progress(
     request: ChatRequest | CompletionRequest,
     events: Iterator[Reading | Words | Finished],
@@ -260,7 +289,7 @@ def _with_progress(
         more: facts that count before the others.
     """
     start, first = time.monotonic(), None
-    for event in events:
+    for event in _within_length(request, events):
         if isinstance(event, Finished):
             yield Result(
                 {

@@ -5,12 +5,22 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    FailFast,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticKnownError
 
 from pipelines.core.errors import BadRequest
 
 STARTER = "smollm2-135m"
 MAX_TEXT = 400_000  # characters of one message: more than the longest context here holds
+MAX_ANSWER = 4 * MAX_TEXT  # characters: an answer may be longer than what a person may send
 MAX_MESSAGES = 2_000
 MAX_NEW_TOKENS = 131_072
 MAX_STOPS, MAX_STOP_LENGTH = 16, 200
@@ -33,8 +43,15 @@ class ChatMessage(BaseModel):
 
     role: Annotated[Role, Field(title="Role", description="Who says it.")]
     content: Annotated[
-        str, Field(max_length=MAX_TEXT, title="Message", description="What is said.")
+        str, Field(max_length=MAX_ANSWER, title="Message", description="What is said.")
     ]
+
+    @field_validator("content")
+    @classmethod
+    def _length(cls, content: str, about: ValidationInfo) -> str:
+        if about.data.get("role") != "assistant" and len(content) > MAX_TEXT:
+            raise PydanticKnownError("string_too_long", {"max_length": MAX_TEXT})
+        return content
 
 
 class Sampling(BaseModel):
@@ -259,7 +276,8 @@ def check_order(messages: tuple[ChatMessage, ...], continue_last: bool) -> None:
     """Whether these messages can be answered, or the last one gone on with.
 
     Raises:
-        BadRequest: there are none, or there is no answer to go on with.
+        BadRequest: there are none, or there is no answer to go on with, or it is as long as one
+            can be.
     """
     if not messages:
         raise BadRequest("There are no messages. Send at least one of the role user.")
@@ -268,6 +286,13 @@ def check_order(messages: tuple[ChatMessage, ...], continue_last: bool) -> None:
             "The last message is the {role}'s; it must be the {wanted}'s.",
             role=messages[-1].role,
             wanted="assistant",
+        )
+    if continue_last and (count := len(messages[-1].content)) >= MAX_ANSWER:
+        raise BadRequest(
+            "This answer has {count} characters; it cannot have more than {limit}. Ask for the "
+            "rest in a new message.",
+            count=count,
+            limit=MAX_ANSWER,
         )
 
 

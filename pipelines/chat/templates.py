@@ -37,6 +37,7 @@ _HIDDEN = re.compile(f"{_OPEN}([0-9]+){_CLOSE}")
 _THOUGHT = re.compile(r"[<\[◁]/?[a-z:_|]{0,20}(?:think|thought|reason)[a-z_|]{0,20}[>\]▷]", re.I)
 _PART = re.compile(r"""["']type["']: ["']text["']""")
 _QUOTED = 40  # characters of a message that a sentence shows
+_REASON = 500  # of what a template says
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +116,11 @@ def special_tokens_in(template: str, tokens: Mapping[str, Any] | None = None) ->
             continue
     found = set()
     for source in sources:
-        found.update(_LOOKS_SPECIAL.findall(source))
+        found.update(LOOKS_SPECIAL.findall(source))
     return found
 
 
-_LOOKS_SPECIAL = re.compile(
+LOOKS_SPECIAL = re.compile(
     r"<\|[^|<>\n]{1,60}\|?>|<[^|<>\n ]{1,60}\|>|</?[A-Za-z0-9_｜▁:]{1,60}>|\[/?[A-Z_]{2,60}\]"
 )
 
@@ -215,7 +216,7 @@ def _render_template(
     except _RefusedByTemplateError as error:
         raise BadRequest(
             "The model's chat template does not take this conversation: {reason}",
-            reason=str(error),
+            reason=str(error)[:_REASON],
         ) from error
     except (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, RuntimeError,
             TypeError, ValueError) as error:  # fmt: skip
@@ -348,7 +349,7 @@ def _compile_template(template: str) -> jinja2.Template:
         raise BadRequest(
             "The model's chat template cannot be read, line {line}: {reason}",
             line=error.lineno,
-            reason=error.message or "",
+            reason=(error.message or "")[:_REASON],
         ) from error
     except RecursionError:
         raise BadRequest("The model's chat template is nested too deeply to be read.") from None

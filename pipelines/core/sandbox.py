@@ -14,6 +14,7 @@ import json
 import os
 import re
 import runpy
+import signal
 import struct
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -83,6 +84,28 @@ class Files:
         hidden = [*_private, os.path.expanduser("~"), temporary_root()]
         return json.dumps([[os.path.abspath(path) for path in part]
                            for part in (hidden, self.writable)])  # fmt: skip
+
+
+def limit_memory(bytes_allowed: int) -> None:
+    """Has this process have no more memory, where the system can; beyond it, it fails or ends."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (bytes_allowed, hard))
+
+
+@contextlib.contextmanager
+def limit_computing(seconds: float) -> Iterator[None]:
+    """Ends this process, by SIGPROF's own way, when it has computed for so long."""
+    if not hasattr(signal, "setitimer"):  # on Windows whoever waits for the answer ends it
+        yield
+        return
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def restrict(hidden: Iterable[Path], writable: Iterable[Path]) -> bool:

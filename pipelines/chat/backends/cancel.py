@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import httpx
 
@@ -13,24 +15,40 @@ STOP_SECONDS = 0.05  # how often it is looked whether to stop
 
 
 @contextlib.contextmanager
-def close_when(stop: threading.Event, response: httpx.Response) -> Iterator[None]:
-    """Ends the connection of a streamed ``response`` when ``stop`` is set.
+def open_stream(
+    client: httpx.Client, stop: threading.Event, path: str, body: Any
+) -> Iterator[tuple[httpx.Response, Callable[[float], None]]]:
+    """A POST whose answer is read as it comes; its connection is ended when ``stop`` is set.
 
-    Reading from it then ends or raises an ``httpx`` error; the server sees that nobody listens.
+    That holds from the moment at which it is connected: many servers send not even a status before
+    they have read the prompt, or as long as others are before it. Reading then ends or raises an
+    ``httpx`` error; the server sees that nobody listens.
+
+    Yields:
+        The response, and ``close_after(seconds)``, which ends the connection likewise.
     """
-    connection = response.extensions["network_stream"].get_extra_info("socket")
-    over = threading.Event()
+    sockets: list[socket.socket] = []  # appended to by this thread, read by the other
+    over, until = threading.Event(), [float("inf")]
+
+    def trace(event: str, info: dict[str, Any]) -> None:
+        if event.endswith(("connect_tcp.complete", "connect_unix_socket.complete",
+                           "start_tls.complete")):  # fmt: skip
+            sockets.append(info["return_value"].get_extra_info("socket"))
 
     def watch() -> None:
         while not over.wait(STOP_SECONDS):
-            if stop.is_set():
-                with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
-                return
+            if stop.is_set() or time.monotonic() >= until[0]:
+                for each in sockets:
+                    with contextlib.suppress(OSError):
+                        each.shutdown(socket.SHUT_RDWR)
+
+    def close_after(seconds: float) -> None:
+        until[0] = min(until[0], time.monotonic() + seconds)
 
     watcher = threading.Thread(target=watch, name="hang up", daemon=True)
     watcher.start()
     try:
-        yield
+        with client.stream("POST", path, json=body, extensions={"trace": trace}) as response:
+            yield response, close_after
     finally:
         over.set()

@@ -25,12 +25,12 @@ from typing import IO, Any
 import httpx
 import psutil
 
-from pipelines.chat import templates
-from pipelines.chat.backends.cancel import close_when
+from pipelines.chat.backends.cancel import open_stream
 from pipelines.chat.backends.server_sent_events import read_events
 from pipelines.chat.context import context_exceeded
 from pipelines.chat.entries import ChatEntry
 from pipelines.chat.events import Finished, Reading, TokenOdds, Words
+from pipelines.chat.rendering import process as rendering
 from pipelines.chat.requests import ChatMessage, Generation
 from pipelines.core.cache import Notes
 from pipelines.core.errors import OutOfMemory, Stopped, Unavailable
@@ -82,6 +82,7 @@ class LlamaCpp:
         self._folder = Path(tempfile.mkdtemp(prefix="atelier-", dir=temporary_root()))
         self._log: IO[bytes] = (self._folder / "log").open("w+b")
         self._process = self._start(path)
+        rendering.prepare()
         try:
             self._client = self._connect(notes)
             about = self._get("/props")
@@ -110,7 +111,7 @@ class LlamaCpp:
                 "{model} has no chat template. Give one as chat_template in its file.",
                 model=self.entry.title,
             )
-        parts = templates.render(
+        parts = rendering.render(
             self.template,
             messages,
             self._specials.keys(),
@@ -228,8 +229,7 @@ class LlamaCpp:
         with (
             self._explain_failures(stop),
             self._new_client() as client,  # one each: ending the connection ends the computing
-            client.stream("POST", "/completion", json=body) as response,
-            close_when(stop, response),
+            open_stream(client, stop, "/completion", body) as (response, _),
         ):
             if response.status_code != httpx.codes.OK:
                 raise self._error_of(json.loads(response.read()))
@@ -400,7 +400,7 @@ class LlamaCpp:
     def _find_specials(self) -> dict[str, int]:
         """The special tokens that the chat template writes, with their ids."""
         found = {}
-        written = templates.special_tokens_in(self.template, self._tokens)
+        written = rendering.special_tokens_in(self.template, self._tokens)
         for text in written | {*self._tokens.values()} - {""}:
             as_special = self.tokenize(text, special=True)
             if len(as_special) == 1 and as_special != self.tokenize(text):

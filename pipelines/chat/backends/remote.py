@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import os
 import re
 import threading
@@ -18,7 +19,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from pipelines.chat.backends.cancel import close_when
+from pipelines.chat.backends.cancel import open_stream
 from pipelines.chat.backends.remote_answers import (
     SHOWN,
     AnswerReader,
@@ -26,21 +27,29 @@ from pipelines.chat.backends.remote_answers import (
     error_in,
     objects,
     parse_json,
+    tells_of_a_fault,
     words_of,
 )
 from pipelines.chat.backends.remote_fields import NEEDED, body_for
+from pipelines.chat.backends.retry_after import seconds_to_wait
 from pipelines.chat.backends.server_sent_events import DONE, MAX_EVENT_BYTES, TooLong, read_events
+from pipelines.chat.backends.unpacking import ASKED, UnknownCoding, unpack
 from pipelines.chat.context import ContextExceeded
 from pipelines.chat.entries import ChatEntry
 from pipelines.chat.events import Finished, Reading, Words
 from pipelines.chat.requests import ChatRequest, CompletionRequest
 from pipelines.core.errors import Busy, Refused, Stopped, Unavailable, UserError
 from pipelines.core.messages import Message
-from pipelines.core.sizes import format_bytes
+from pipelines.core.sizes import duration, format_bytes
+
+_log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10.0
+END_SECONDS = 5.0  # for what comes behind the reason why an answer ended, such as counts
 MAX_ERROR_BYTES = 100_000  # of what a server says where it refuses
 _WHOLE = (b"{", b"[", b"<")  # what begins with these is no stream of events
+_BOM = b"\xef\xbb\xbf"
+_OF_EVENTS = re.compile(rb":|(?:data|event|id|retry)\b")  # how a stream of events begins
 _CONTEXT = ("context_length_exceeded", "exceed_context_size", "maximum context length")
 
 # In the events of Anthropic's, Gemini's, TGI's and MiniMax' protocols, and OpenAI's Responses.
@@ -74,18 +83,21 @@ class Remote:
         with (
             self._explain_failures(stop, reader),
             self._client() as client,
-            client.stream("POST", path, json=body) as response,
-            close_when(stop, response),
+            open_stream(client, stop, path, body) as (response, close_after),
         ):
             if not response.is_success or response.status_code == httpx.codes.NO_CONTENT:
-                raise self._refusal(response, body)
+                refusal = self._refusal(response, body)
+                raise Stopped if stop.is_set() else refusal
             reader.answers = True
-            for data in self._objects(response, reader, stop):
-                for words in reader.read(data):  # there may be some beside an error
-                    first = first or time.monotonic()
-                    yield words
-                if (error := error_in(data)) is not None:
-                    raise self._error(error, 500)
+            with reader.ends_as_it_says():
+                for data in self._objects(response, reader, stop):
+                    for words in reader.read(data):  # there may be some beside an error
+                        first = first or time.monotonic()
+                        yield words
+                    if (error := error_in(data)) is not None:
+                        raise self._error(error, 500)
+                    if reader.complete:
+                        close_after(END_SECONDS)
         if stop.is_set():
             raise Stopped
         if reader.reason is None:
@@ -118,10 +130,13 @@ class Remote:
                 "model's file.",
                 model=self.entry.title,
             )
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        headers = {"Accept-Encoding": ASKED} | ({"Authorization": f"Bearer {key}"} if key else {})
         timeout = httpx.Timeout(self.entry.timeout, connect=CONNECT_SECONDS)
         return httpx.Client(
-            base_url=self.entry.url, headers=headers, timeout=timeout, follow_redirects=False
+            base_url=self.entry.url,
+            headers=headers,
+            timeout=timeout,
+            event_hooks={"response": [_put_location_aside]},
         )
 
     @contextlib.contextmanager
@@ -153,19 +168,22 @@ class Remote:
                 model=self.entry.title,
                 limit=format_bytes(MAX_EVENT_BYTES),
             ) from error
+        except UnknownCoding as error:
+            raise Unavailable(
+                "The server of {model} packs its answer in a way that was not asked for: {coding}. "
+                "Have it, or the proxy before it, send answers as they are.",
+                model=self.entry.title,
+                coding=str(error)[:SHOWN],
+            ) from error
 
     def _objects(
         self, response: httpx.Response, reader: AnswerReader, stop: threading.Event
     ) -> Iterator[Mapping[str, Any]]:
         """The objects of a stream of events, or of an answer that a server sends as a whole."""
-        chunks = response.iter_bytes()
-        begin = b""
-        for chunk in chunks:
-            begin += chunk
-            if begin.strip():
-                break
+        chunks = _until(stop, unpack(response))
+        begin = _begin(chunks)
         chunks = itertools.chain([begin], chunks)
-        if begin.lstrip().startswith(_WHOLE):
+        if begin.startswith(_WHOLE):
             text = _read_text(chunks, MAX_EVENT_BYTES)
             is_json, data = parse_json(text)
             if not is_json or not objects(data):
@@ -177,10 +195,9 @@ class Remote:
             reader.reason = reader.reason or "stop"
             return
         foreign = ""  # the first object of another protocol, as long as none of this one came
-        known = False
+        known = told = False
         for event in read_events(chunks):
-            if stop.is_set():
-                raise Stopped
+            told = True
             text = event.data.strip()
             if not text or event.kind == "ping":
                 continue
@@ -201,6 +218,8 @@ class Remote:
             yield from objects(data)
         if foreign and not known and not stop.is_set():
             raise self._no_answer(foreign)
+        if begin and not told and not _OF_EVENTS.match(begin):
+            raise self._not_the_protocol(begin[:MAX_ERROR_BYTES].decode("utf-8", "replace"))
 
     # --- what is wrong ----------------------------------------------------------------------
 
@@ -235,21 +254,36 @@ class Remote:
     def _refusal(self, response: httpx.Response, body: Mapping[str, Any]) -> UserError:
         """What a status other than 200 says."""
         status = response.status_code
-        if 300 <= status < 400:
+        if location := response.extensions.get("location"):
             return Unavailable(
                 "The server of {model} sends its clients on to {address}. Correct the url in the "
                 "model's file.",
                 model=self.entry.title,
-                address=_address(response.headers.get("location", "")),
+                address=_address(location),
             )
-        text = _read_text(response.iter_bytes(), MAX_ERROR_BYTES)
+        text = _read_text(_as_far_as_it_comes(unpack(response)), MAX_ERROR_BYTES)
         is_json, data = parse_json(text)
-        return self._error(data if is_json else text, status, body)
+        wait = seconds_to_wait(response.headers.get("retry-after", ""))
+        return self._error(data if is_json else text, status, body, wait)
 
-    def _error(self, error: Any, status: int, body: Mapping[str, Any] | None = None) -> UserError:
-        """The server's refusal, in its own words."""
+    def _error(
+        self,
+        error: Any,
+        status: int,
+        body: Mapping[str, Any] | None = None,
+        wait: int | None = None,
+    ) -> UserError:
+        """The server's refusal, in its own words.
+
+        Args:
+            body: what it was sent, where it refuses that.
+            wait: seconds after which it wants to be asked again.
+        """
         reason = self._without_key(words_of(error))
         reason = reason or ("no reason given" if body is None else f"HTTP {status}")
+        if tells_of_a_fault(reason):
+            _log.warning("the server of %s has failed: %s", self.entry.name, reason)
+            reason = Message("a fault of its own, which its log tells of")
         while isinstance(error, dict) and isinstance(error.get("error"), dict):
             error = error["error"]
         fields = error if isinstance(error, dict) else {}
@@ -262,9 +296,15 @@ class Remote:
             return ContextExceeded("{model} refuses the prompt: {reason}.", **values)
         if status == 401 or (status == 403 and "key" in kinds):
             return self._key_refused(values)
+        if status in (429, 503) and wait is not None:
+            return Busy(
+                "The server of {model} is busy: {reason}. Try again in {wait}.",
+                wait=duration(wait),
+                **values,
+            )
         if status == 429:
             return Busy("The server of {model} is busy: {reason}. Try again later.", **values)
-        mentioned = set(re.findall(r"[a-z_]+", reason)) & (body or {}).keys() - {*NEEDED}
+        mentioned = set(re.findall(r"[a-z_]+", str(reason))) & (body or {}).keys() - {*NEEDED}
         if status in (400, 422) and mentioned:
             return Unavailable(
                 "The server of {model} could not answer: {reason}. If it does not take {fields}, "
@@ -310,6 +350,33 @@ def _has_choices(data: Mapping[str, Any]) -> bool:
     return isinstance(data.get("choices"), list | dict)
 
 
+def _until(stop: threading.Event, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The pieces that come before a stop: what is there already is read from no connection."""
+    for chunk in chunks:
+        if stop.is_set():
+            raise Stopped
+        yield chunk
+
+
+def _begin(chunks: Iterator[bytes]) -> bytes:
+    """The first piece that has more than blanks, without those and the mark before it.
+
+    Servers send blanks for as long as they read the prompt; they need not be kept.
+    """
+    begin = b""
+    for chunk in chunks:
+        begin = (begin + chunk).lstrip().removeprefix(_BOM).lstrip()
+        if begin and not _BOM.startswith(begin):
+            break
+    return begin
+
+
+def _as_far_as_it_comes(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """What comes until the connection fails: the status has been said before it."""
+    with contextlib.suppress(httpx.HTTPError, httpx.StreamError, OSError, UnknownCoding):
+        yield from chunks
+
+
 def _read_text(chunks: Iterable[bytes], limit: int) -> str:
     """The beginning of what comes, as a text."""
     found, size = [], 0
@@ -336,6 +403,12 @@ def _reason(error: Exception) -> Message | str:
             return re.sub(r"^\[[^\]]*+\] | \(_ssl\.c:\d+\)$", "", cause.strerror)
         cause = cause.__cause__ or cause.__context__
     return Message("the connection failed")
+
+
+def _put_location_aside(response: httpx.Response) -> None:
+    """Has httpx not read where a redirection leads: it fails for what is no address."""
+    if response.is_redirect:
+        response.extensions["location"] = response.headers.pop("location", "")
 
 
 def _address(location: str) -> str:

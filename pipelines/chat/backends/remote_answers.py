@@ -7,16 +7,20 @@ would miss is noted.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import httpx
+
 from pipelines.chat.events import TokenOdds, Words
 
 MOST_TOKENS = 10**9  # a count beyond this is none
 SHOWN = 300  # characters of a server's own words
+_COUNTS = ("prompt_tokens", "completion_tokens", "prompt_tokens_details")
 MAX_DEPTH = 20  # of parts within parts
 _LENGTH = {
     "length", "max_tokens", "model_length", "max_output_tokens", "model_context_window_exceeded",
@@ -62,15 +66,16 @@ class AnswerReader:
         began: whether any words or odds have come.
         reason: why it ended: ``"stop"``, ``"length"``, ``"content_filter"`` or ``"tool_calls"``;
             None as long as nothing has said so.
+        complete: whether the server has said why it ended, and no words since.
         left_out: what has come besides words and is not handed on.
     """
 
     def __init__(self) -> None:
         self._usage: dict[str, Any] = {}
         self._half = ""  # of a character that UTF-16 writes in two, split between two pieces
-        self._said = ""  # by deltas, or by messages that hold the answer so far
+        self._pieces: list[str] = []  # said by deltas, or by messages with the answer so far
         self._by_deltas = False
-        self.answers = self.began = False
+        self.answers = self.began = self.complete = False
         self.reason: str | None = None
         self.left_out: dict[str, None] = {}  # in the order of their coming
 
@@ -86,6 +91,8 @@ class AnswerReader:
             if (reason := reason_of(choice.get("finish_reason"))) is not None:
                 self.reason = reason
                 text += self._rest()
+            if text or odds or reason is not None:
+                self.complete = reason is not None
             if text or odds:
                 self.began = True
                 yield Words(text, max(1, len(odds)), odds)
@@ -107,10 +114,19 @@ class AnswerReader:
         cached = details.get("cached_tokens") if isinstance(details, dict) else None
         return min(count_in(cached) or 0, self.prompt_tokens or 0)
 
+    @contextlib.contextmanager
+    def ends_as_it_says(self) -> Iterator[None]:
+        """What happens to the connection of an answer that is complete does not harm it."""
+        try:
+            yield
+        except (httpx.HTTPError, httpx.StreamError, OSError):
+            if not self.complete:
+                raise
+
     def _count(self, usage: Any) -> None:
         """Keeps what a usage object tells, which may tell of one count at a time."""
         if isinstance(usage, dict):
-            self._usage |= {name: value for name, value in usage.items() if value is not None}
+            self._usage |= {name: usage[name] for name in _COUNTS if usage.get(name) is not None}
 
     def _texts(self, choice: Mapping[str, Any]) -> Iterator[str]:
         deltas, messages = objects(choice.get("delta")), objects(choice.get("message"))
@@ -121,7 +137,7 @@ class AnswerReader:
         words = "".join(map(self._words, deltas))
         if words:  # a message beside them is the answer so far
             self._by_deltas = True
-            self._said += words
+            self._pieces.append(words)
             yield self._pair_surrogates(words)
         elif messages:
             for message in messages:
@@ -135,10 +151,11 @@ class AnswerReader:
     def _new_in(self, message: str) -> str:
         """What a message adds to what was said: some servers end a stream of pieces with the whole
         answer, others send the answer so far each time, and a few call the pieces messages."""
-        new = message.removeprefix(self._said)
-        if new == message and self._by_deltas and message.strip() in self._said:
+        said = "".join(self._pieces)
+        new = message.removeprefix(said)
+        if new == message and self._by_deltas and message.strip() in said:
             return ""  # said once more, without the blanks at its ends or in part
-        self._said += new
+        self._pieces = [said, new]
         return new
 
     def _content(self, content: Any, depth: int = MAX_DEPTH) -> str:
@@ -231,6 +248,22 @@ def words_of(error: Any) -> str:
     return " ".join(_sentence_in(error, 4).split())[:SHOWN].rstrip(" .")
 
 
+def tells_of_a_fault(words: str) -> bool:
+    """Whether a server's words are what its program has failed with, and nobody is meant to read.
+
+    >>> [tells_of_a_fault(words) for words in ("KeyError: 'choices'", "litellm.Timeout: try again")]
+    [True, False]
+    """
+    return _FAULT.search(words) is not None
+
+
+_FAULT = re.compile(
+    r"Traceback \(most recent|\b(?:Arithmetic|Assertion|Attribute|Index|Key|Lookup|Name|"
+    r"NotImplemented|Recursion|Syntax|Type|Unicode\w{0,20}|Validation|ZeroDivision)Error\b"
+    r"|<(?:class|function|module|bound method) |\bobject at 0x|\bNoneType\b"
+)
+
+
 def _sentence_in(error: Any, depth: int) -> str:
     if isinstance(error, str):
         is_json, data = parse_json(error) if depth and error[:1] in ("{", "[") else (False, None)
@@ -254,7 +287,7 @@ def _sentence_in(error: Any, depth: int) -> str:
 def _plain(text: str) -> str:
     """A text without the tags of a page, which proxies answer with."""
     text = text[:5000].strip()
-    if not text.startswith("<"):
+    if not text.startswith("<") or tells_of_a_fault(text[:20]):
         return text
     text = re.sub(r"<(script|style)\b[^<]*+</\1[^<>]*+>?", " ", text, flags=re.IGNORECASE)
     return re.sub(r"<[^<>]*+>?", " ", text)

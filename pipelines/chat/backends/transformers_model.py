@@ -14,12 +14,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.chat import templates
 from pipelines.chat.backends.decoding import DynamicSteps, StaticSteps, Steps
 from pipelines.chat.backends.detokenizer import Detokenizer
 from pipelines.chat.context import context_exceeded
 from pipelines.chat.entries import FOLDER, ChatEntry
 from pipelines.chat.events import Finished, Reading, TokenOdds, Words
+from pipelines.chat.rendering import process as rendering
 from pipelines.chat.requests import ChatMessage, Generation
 from pipelines.core.cache import Notes
 from pipelines.core.errors import Stopped, Unavailable, words_of
@@ -76,7 +76,7 @@ class TransformersModel:
                 "{model} has no chat template. Give one as chat_template in its file.",
                 model=self.entry.title,
             )
-        parts = templates.render(
+        parts = rendering.render(
             self.template,
             messages,
             self._specials,

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from pipelines.chat.requests import MAX_TEXT
+from pipelines.chat.requests import MAX_ANSWER, MAX_TEXT
 from studio.features.chat.checks import MAX_TITLE
-from studio.features.chat.files.format import MAX_ANSWER
 
 # What can be left out; :mod:`studio.features.chat.files.exchange` has a sentence for each.
 FILES, TOOLS, THOUGHTS, SYSTEM, CUT, EMPTY, LONG, OTHERS, ERRORS, ACTIONS, JOINED = (

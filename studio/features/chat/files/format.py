@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, model_validator
 
-from pipelines.chat.requests import MAX_TEXT
+from pipelines.chat.requests import MAX_ANSWER, MAX_TEXT
 from pipelines.core.errors import BadRequest
 from studio.features.chat.checks import MAX_TITLE
 from studio.features.chat.conversations import MAX_LANES
@@ -15,7 +15,6 @@ from studio.features.chat.records import DONE, StoredMessage
 from studio.features.chat.tree import MAX_TREE
 
 FORMAT = "atelier-conversation"
-MAX_ANSWER = 4 * MAX_TEXT  # characters: an answer may be longer than what a person may send
 MAX_FACTS, MAX_FACT = 40, 200
 
 _Id = Annotated[str, Field(min_length=1, max_length=64)]

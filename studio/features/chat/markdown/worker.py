@@ -9,18 +9,16 @@ of Python's can be broken off otherwise.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
-import signal
 import sys
-from collections.abc import Iterator
 from typing import IO, Any
 
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 
+from pipelines.core.sandbox import limit_computing, limit_memory
 from studio.features.chat.markdown.blocks import draw_blocks
 
 MEMORY_BYTES = 2**30  # beyond it the process ends
@@ -30,12 +28,12 @@ def main() -> None:
     """Answers requests ``[kind, arguments, seconds]``, the first line saying that it is ready."""
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr  # no other word gets between the answers
-    _limit_memory()
+    limit_memory(MEMORY_BYTES)
     _write(answers, "ready")
     for line in requests:
         kind, arguments, seconds = json.loads(line)
         work = _KINDS[kind](*arguments)
-        with _limit(seconds):
+        with limit_computing(seconds):
             answer = work()
         _write(answers, answer)
 
@@ -57,27 +55,6 @@ _KINDS = {"colour": _colour, "draw": _draw}
 def _write(answers: IO[bytes], answer: Any) -> None:
     answers.write(json.dumps(answer).encode() + b"\n")
     answers.flush()
-
-
-@contextlib.contextmanager
-def _limit(seconds: float) -> Iterator[None]:
-    """Ends the process, by SIGPROF's own way, when it has computed for so long."""
-    if not hasattr(signal, "setitimer"):  # on Windows whoever waits for the answer ends it
-        yield
-        return
-    signal.setitimer(signal.ITIMER_PROF, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-
-
-def _limit_memory() -> None:
-    with contextlib.suppress(ImportError, OSError, ValueError):
-        import resource
-
-        _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, hard))
 
 
 if __name__ == "__main__":
