@@ -60,7 +60,7 @@ def render(
     parts = [Part(*each) for each in _PROCESSES.ask(template, "render", request, _PARTS)]
     if any(part.special and part.text not in specials for part in parts):
         _log.warning("a chat template's process names special tokens that there are not")
-        raise _given_up()
+        raise _too_much()
     return parts
 
 
@@ -102,11 +102,11 @@ class _Renderer:
         """
         try:
             with self._lock:
-                process = self._running()
+                process = self._start_if_ended()
                 process.write(request)  # where it has ended, no answer comes
                 if not (line := process.line(WAIT_SECONDS)) or not line.endswith(b"\n"):
                     self._end()
-                    raise _given_up()
+                    raise _too_much()
                 return line
         finally:
             self._end_if_retired()
@@ -126,7 +126,7 @@ class _Renderer:
             self._end()
             self._lock.release()
 
-    def _running(self) -> LineProcess:
+    def _start_if_ended(self) -> LineProcess:
         if self._process is None or not self._process.alive:
             self._end()
             self._process = _start()
@@ -169,7 +169,7 @@ class _Processes:
         except UnreadableAnswer as error:
             _log.warning("a chat template's process says what it should not: %s", error)
             renderer.end()
-            raise _given_up() from None
+            raise _too_much() from None
 
     def _renderer_of(self, template: str) -> _Renderer:
         retired = []
@@ -219,7 +219,7 @@ def _read(line: bytes, form: TypeAdapter[Answer]) -> Answer:
     raise BadRequest(refused.template, **refused.values)
 
 
-def _given_up() -> BadRequest:
+def _too_much() -> BadRequest:
     return BadRequest(
         "The model's chat template was given up: it takes more than {seconds} seconds or {memory} "
         "for this conversation. Choose another model, or give another template as chat_template in "
