@@ -17,7 +17,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @contextlib.contextmanager
-def serving(repos: dict[str, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+def serve_hub(repos: dict[str, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A running hub with these repositories; the hub's client asks it and nobody else."""
     server = Hub(repos)
     threading.Thread(target=server.serve_forever, daemon=True).start()

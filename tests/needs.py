@@ -94,7 +94,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=words))
 
 
-def left_out(skipped: Iterable[tuple[str, str]]) -> list[str]:
+def summary_lines(skipped: Iterable[tuple[str, str]]) -> list[str]:
     """The lines of the summary.
 
     Args:
@@ -117,5 +117,5 @@ def left_out(skipped: Iterable[tuple[str, str]]) -> list[str]:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reports = terminalreporter.stats.get("skipped", [])
     skipped = [(each.nodeid, each.longrepr[2].removeprefix("Skipped: ")) for each in reports]
-    for line in left_out(skipped):
+    for line in summary_lines(skipped):
         terminalreporter.write_line(line)

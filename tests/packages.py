@@ -30,12 +30,12 @@ def palette_in(site: Path) -> Iterator[None]:
     project = tomllib.loads((PALETTE / "pyproject.toml").read_text("utf-8"))["project"]
     shutil.copytree(PALETTE / "atelier_palette", site / "atelier_palette")
     install(site, "atelier_palette", project["entry-points"][GROUP])
-    with found_in(site):
+    with import_from(site):
         yield
 
 
 @contextmanager
-def found_in(site: Path) -> Iterator[None]:
+def import_from(site: Path) -> Iterator[None]:
     """Python imports from ``site``; what it has imported from there is forgotten afterwards."""
     sys.path.insert(0, str(site))
     before, sentences = set(sys.modules), list(i18n.brought)

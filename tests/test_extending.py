@@ -27,7 +27,7 @@ def blocks() -> list[str]:
     return re.findall(r"```\w*\n(.*?)```", section, re.DOTALL)
 
 
-def written(home: Path, block: str) -> Path:
+def write_preset(home: Path, block: str) -> Path:
     """The file that a block names in its first line, below ``home``."""
     name = re.match(r"# ~/\.atelier/(\S+)", block)
     path = home / name[1]
@@ -37,7 +37,7 @@ def written(home: Path, block: str) -> Path:
 
 
 def test_a_sampler(blocks, tmp_path):
-    written(tmp_path, blocks[0])
+    write_preset(tmp_path, blocks[0])
     assert any("Gentle" in each.name for each in samplers_in(tmp_path))
 
 
@@ -56,7 +56,7 @@ def test_a_style(blocks, tmp_path):
 
 
 def test_a_chat_model(blocks, tmp_path):
-    path = written(tmp_path, blocks[3])
+    path = write_preset(tmp_path, blocks[3])
     entry = ChatCatalog(tmp_path).get(path.stem)
     assert entry.refused is None
     assert entry.remote_model == "smollm2-135m"

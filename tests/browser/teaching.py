@@ -5,12 +5,12 @@ from __future__ import annotations
 from playwright.sync_api import Page, expect
 
 from tests.patience import wait_until
-from tests.pipelines.dreambooth.data.test_photos import encoded, scene
+from tests.pipelines.dreambooth.data.test_photos import encode, scene
 
 EXAMPLES = 10
 
 
-def opened(visit) -> Page:
+def open_teach_tab(visit) -> Page:
     """The page with the tab Teach."""
     page = visit(path="?tab=teach")
     expect(page.locator("#train-identifier input")).not_to_have_value("")
@@ -21,19 +21,19 @@ def tidy(studio) -> None:
     """Ends what runs, and deletes what has been taught."""
     running, _ = studio
 
-    def cancelled() -> bool:
+    def cancel_all() -> bool:
         unfinished = [job for job in running.jobs.list("local") if not job.ended]
         for job in unfinished:
             running.jobs.cancel("local", job.id)
         return not unfinished
 
-    wait_until(cancelled, every=0.1)
+    wait_until(cancel_all, every=0.1)
     running.subjects.delete_all("local")
 
 
 def photos_of(count: int) -> list[dict]:
     return [
-        {"name": f"{n}.png", "mimeType": "image/png", "buffer": encoded(scene(seed=n))}
+        {"name": f"{n}.png", "mimeType": "image/png", "buffer": encode(scene(seed=n))}
         for n in range(count)
     ]
 

@@ -74,13 +74,13 @@ def limit(page: Page, tokens: int) -> None:
     page.keyboard.press("Tab")
 
 
-def ended(page: Page, count: int = 1) -> None:
+def wait_for_ends(page: Page, count: int = 1) -> None:
     """Waits for the ends of answers."""
     expect(page.locator("#chat-send")).to_have_text("Send")
     expect(page.locator(".message.assistant footer")).to_have_count(count)
 
 
-def writing(page: Page, count: int = 1) -> None:
+def wait_for_writing(page: Page, count: int = 1) -> None:
     """Waits until answers have words."""
     expect(page.locator(".message[data-phase=writing] .tail:not(:empty)")).to_have_count(count)
 
@@ -102,7 +102,7 @@ def test_a_message_is_answered_and_counted_and_an_edited_one_is_another_branch(c
     limit(page, 30)
     write(page, "What is the capital of France?")
     expect(page.locator(".message.user .words")).to_have_text("What is the capital of France?")
-    ended(page)
+    wait_for_ends(page)
     expect(page.locator(".message.assistant .words")).to_contain_text(re.compile(r"\w"))
     expect(page.locator(".message.assistant .facts")).to_contain_text(
         re.compile(r"\d+ tokens · [\d.]+ tokens/s · first after [\d.]+ s")
@@ -120,7 +120,7 @@ def test_a_message_is_answered_and_counted_and_an_edited_one_is_another_branch(c
     page.locator(".editor textarea").fill("Name a colour.")
     page.locator(".editor button[type=submit]").click()
     expect(page.locator(".message.user .words")).to_have_text("Name a colour.")
-    ended(page)
+    wait_for_ends(page)
     expect(page.locator(".message.user .branches")).to_contain_text("2 / 2")
     page.locator(".message.user .branches button").first.click()
     expect(page.locator(".message.user .words")).to_have_text("What is the capital of France?")
@@ -147,7 +147,7 @@ def test_an_example_begins_a_conversation(chat):
     limit(page, 5)
     expect(page.locator("#chat .empty-state .button-row button")).to_have_count(3)
     page.locator("#chat .empty-state .button-row button").first.click()
-    ended(page)
+    wait_for_ends(page)
     expect(page.locator(".message.user .words")).to_have_text(
         "Explain in three sentences why the sky is blue."
     )
@@ -158,10 +158,10 @@ def test_answering_again_keeps_the_answer_before(chat):
     page = chat()
     limit(page, 6)
     write(page, "Tell me a word.")
-    ended(page)
+    wait_for_ends(page)
     page.locator(".message.assistant .again").click()
     expect(page.locator(".message.assistant .branches")).to_contain_text("2 / 2")
-    ended(page)
+    wait_for_ends(page)
 
 
 def test_a_refresh_shows_the_answer_going_on_which_is_stopped_and_gone_on_with(
@@ -172,18 +172,18 @@ def test_a_refresh_shows_the_answer_going_on_which_is_stopped_and_gone_on_with(
     monkeypatch.setattr(studio[0].answers, "_run", endless.run)
     page = chat()
     write(page, TALE)
-    writing(page)
+    wait_for_writing(page)
     page.reload()
     page.problems.clear()  # the old page complains that its connection was cut
     page.get_by_role("tab", name="Chat").click()
     expect(page.locator(".message.user .words")).to_have_text(TALE)
-    writing(page)
+    wait_for_writing(page)
     expect(page.locator("#chat-send")).to_have_text("Stop")
     grown = page.locator(".message.assistant .words").inner_text()
     longer = "n => document.querySelector('.message.assistant .words').innerText.length > n"
     page.wait_for_function(longer, arg=len(grown))
     page.click("#chat-send")
-    ended(page)
+    wait_for_ends(page)
     (kept,) = studio[0].conversations.list("local")
     stored = studio[0].conversations.path("local", kept.id)[-1].content
     shown = page.locator(".message.assistant .words").inner_text()
@@ -194,7 +194,7 @@ def test_a_refresh_shows_the_answer_going_on_which_is_stopped_and_gone_on_with(
     page.click(".go-on")
     # Until the page has heard that the answer goes on, nothing has changed.
     expect(page.locator(".message.assistant .facts")).not_to_contain_text("Stopped")
-    ended(page)
+    wait_for_ends(page)
     after = page.locator(".message.assistant .words").inner_text().strip()
     assert after.startswith(shown.strip())
     assert after.endswith("on and on")
@@ -208,7 +208,7 @@ def test_two_models_answer_side_by_side(chat):
     expect(page.locator(".lane")).to_have_count(2)
     page.locator(".lane .model").nth(1).select_option(label=SHORT)
     write(page, "Name two animals.")
-    ended(page, 2)
+    wait_for_ends(page, 2)
     for lane in range(2):
         own = page.locator(".lane").nth(lane)
         expect(own.locator(".message.user .words")).to_have_text("Name two animals.")
@@ -240,7 +240,7 @@ def test_on_a_phone_a_message_is_sent_with_the_button(chat):
     page.keyboard.press("Enter")
     assert page.input_value("#chat-text") == "Hello!\n"
     page.click("#chat-send")
-    ended(page)
+    wait_for_ends(page)
     expect(page.locator(".message.user .words")).to_have_text("Hello!")
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     box = page.locator("#chat-send").bounding_box()
@@ -261,7 +261,7 @@ def test_a_stale_window_writes_over_nothing(chat, studio):
     page.problems.clear()  # the browser tells of the refusal (409)
     limit(page, 4)
     page.click("#chat-send")
-    ended(page, 2)
+    wait_for_ends(page, 2)
 
 
 def test_html_in_an_answer_stays_text_and_nothing_is_fetched_and_code_is_copied(chat, studio):
@@ -352,7 +352,7 @@ def test_messages_that_were_left_out_are_marked(chat):
     limit(page, 5)
     expect(page.locator(".message.left-out")).to_have_count(0)
     write(page, "And now?")
-    ended(page, 9)
+    wait_for_ends(page, 9)
     expect(page.locator(".divider")).to_contain_text("oldest messages were left out")
     (count,) = re.findall(r"\d+", page.locator(".divider").inner_text())
     expect(page.locator(".message.left-out")).to_have_count(int(count))

@@ -30,7 +30,7 @@ def photo(size=(96, 64)) -> dict:
 
 
 @pytest.fixture
-def sketching(visit, studio) -> Page:
+def fresh_tab(visit, studio) -> Page:
     """The tab of somebody who has not used it yet, with the tiny model and two steps."""
     studio[0].store.write("DELETE FROM jobs WHERE kind = 'control'")
     page = visit(path="?tab=steer")
@@ -67,7 +67,7 @@ def map_of(page: Page, unit: int = 1) -> str:
     return image.get_attribute("src")
 
 
-def painted(page: Page) -> str:
+def paint(page: Page) -> str:
     """Presses Paint and waits; the id of the new picture."""
     before = page.locator("#steer-panel").inner_html()
     page.click("#steer")
@@ -84,11 +84,11 @@ def painted(page: Page) -> str:
     return PICTURE_ID.search(html)[1]
 
 
-def test_a_house_drawn_with_the_mouse_becomes_a_picture_that_follows_it(sketching, visit, studio):
-    page = sketching
+def test_a_house_drawn_with_the_mouse_becomes_a_picture_that_follows_it(fresh_tab, visit, studio):
+    page = fresh_tab
     page.fill("#steer-prompt textarea", "a red house")
     draw(page, HOUSE, DOOR)
-    id = painted(page)  # at once: the newest line counts, be it on its way or not
+    id = paint(page)  # at once: the newest line counts, be it on its way or not
     map_of(page)
     followed = page.locator("#steer-panel .versus .map")
     assert followed.evaluate("image => image.decode().then(() => image.naturalWidth)") == 64
@@ -134,8 +134,8 @@ def test_a_house_drawn_with_the_mouse_becomes_a_picture_that_follows_it(sketchin
 
 
 @pytest.mark.deep
-def test_a_file_is_read_by_a_preprocessor_and_followed(sketching, studio):
-    page = sketching
+def test_a_file_is_read_by_a_preprocessor_and_followed(fresh_tab, studio):
+    page = fresh_tab
     bring(page, photo())
     scribble = map_of(page)
     choose(page, "#unit-1-preprocessor", "Canny edges")
@@ -146,22 +146,22 @@ def test_a_file_is_read_by_a_preprocessor_and_followed(sketching, studio):
     page.click("#unit-1-more > button")
     page.get_by_label("Stretch").first.check()
     expect(page.locator("#unit-1-map img")).not_to_have_attribute("src", canny)
-    unit = studio[0].gallery.get("local", painted(page)).request["units"][0]
+    unit = studio[0].gallery.get("local", paint(page)).request["units"][0]
     assert (unit["preprocessor"], unit["resize_mode"]) == ("canny", "stretch")
     assert unit["parameters"] == {"low": 100, "high": 200}
     assert studio[0].inputs.get("local", unit["picture"]).width == 96
 
 
 @pytest.mark.deep
-def test_the_depth_of_a_file_is_read_and_followed(sketching, studio):
-    page = sketching
+def test_the_depth_of_a_file_is_read_and_followed(fresh_tab, studio):
+    page = fresh_tab
     bring(page, photo())
     scribble = map_of(page)
     choose(page, "#unit-1-preprocessor", "Depth (starter)")
     expect(page.locator("#unit-1-map img")).not_to_have_attribute("src", scribble)
     map_of(page)
     expect(page.locator("#unit-1-fit")).to_contain_text("Licence")
-    row = studio[0].gallery.get("local", painted(page))
+    row = studio[0].gallery.get("local", paint(page))
     job = studio[0].jobs.list("local", kind="control")[0]
     (unit,) = job.request["units"]
     assert unit["preprocessor"] == "depth"
@@ -170,8 +170,8 @@ def test_the_depth_of_a_file_is_read_and_followed(sketching, studio):
 
 
 @pytest.mark.deep
-def test_two_pictures_are_followed_at_once(sketching, studio):
-    page = sketching
+def test_two_pictures_are_followed_at_once(fresh_tab, studio):
+    page = fresh_tab
     draw(page, HOUSE)
     page.click("#unit-2 > button")
     page.locator("#unit-2-canvas canvas").wait_for()
@@ -180,7 +180,7 @@ def test_two_pictures_are_followed_at_once(sketching, studio):
     page.get_by_label("T2I-Adapter").nth(1).check()
     expect(page.locator("#unit-2-model input")).to_have_value("tiny-adapter")
     page.fill("#unit-2-weight input[type=number]", "0.5")
-    units = studio[0].gallery.get("local", painted(page)).request["units"]
+    units = studio[0].gallery.get("local", paint(page)).request["units"]
     assert [unit["model"] for unit in units] == ["tiny-net", "tiny-adapter"]
     assert [unit["weight"] for unit in units] == [1.0, 0.5]
     page.click("#steer-panel .maps [data-map] >> nth=1")
@@ -190,8 +190,8 @@ def test_two_pictures_are_followed_at_once(sketching, studio):
 
 
 @pytest.mark.deep
-def test_undo_eraser_and_an_empty_canvas(sketching):
-    page = sketching
+def test_undo_eraser_and_an_empty_canvas(fresh_tab):
+    page = fresh_tab
     page.click("#steer")
     expect(page.locator("#steer-panel .error")).to_contain_text("nothing to follow yet")
     draw(page, HOUSE)
@@ -233,8 +233,8 @@ def wait_for_canvas(page: Page, width: int, height: int, unit: int = 1) -> None:
 
 
 @pytest.mark.deep
-def test_an_empty_canvas_has_the_proportions_of_the_result_and_a_drawing_keeps_its_own(sketching):
-    page = sketching
+def test_an_empty_canvas_has_the_proportions_of_the_result_and_a_drawing_keeps_its_own(fresh_tab):
+    page = fresh_tab
     assert canvas_size(page) == [512, 512]
     draw(page, HOUSE)
     expect(page.locator("#unit-1-map figcaption")).to_have_text("64 × 64")
@@ -261,8 +261,8 @@ def test_an_empty_canvas_has_the_proportions_of_the_result_and_a_drawing_keeps_i
 
 
 @pytest.mark.deep
-def test_the_size_is_taken_from_a_picture(sketching):
-    page = sketching
+def test_the_size_is_taken_from_a_picture(fresh_tab):
+    page = fresh_tab
     page.click("#unit-1-take-size")
     expect(page.locator("#unit-1-no-size")).to_contain_text("no picture to take the size from")
     bring(page, photo((192, 96)))
@@ -280,8 +280,8 @@ def test_the_size_is_taken_from_a_picture(sketching):
 
 
 @pytest.mark.deep
-def test_cancel_stops_and_leaves_the_drawing(sketching, rest_at):
-    page = sketching
+def test_cancel_stops_and_leaves_the_drawing(fresh_tab, rest_at):
+    page = fresh_tab
     rest_at(5)
     draw(page, HOUSE)
     map_of(page)
@@ -316,7 +316,7 @@ def test_a_request_is_restored_to_the_last_setting_be_it_folded_away_or_not(visi
     page = visit()
     page.get_by_role("tab", name="Sketch & depth").click()
     map_of(page)
-    again = running.gallery.get("local", painted(page)).request
+    again = running.gallery.get("local", paint(page)).request
     before = running.jobs.list("local", kind="control")[1].request
     assert again["units"] == before["units"]
     assert again["clip_skip"] == 2
@@ -357,8 +357,8 @@ def reload(page: Page) -> None:
 
 
 @pytest.mark.deep
-def test_a_drawing_outlives_a_reload_and_belongs_to_one_tab_of_the_browser(sketching, visit):
-    page = sketching
+def test_a_drawing_outlives_a_reload_and_belongs_to_one_tab_of_the_browser(fresh_tab, visit):
+    page = fresh_tab
     draw(page, HOUSE)
     map_of(page)
     first, lines = value_of(page), ink(page)
@@ -377,8 +377,8 @@ def test_a_drawing_outlives_a_reload_and_belongs_to_one_tab_of_the_browser(sketc
 
 
 @pytest.mark.deep
-def test_a_line_that_did_not_reach_the_studio_is_said_and_sent_again(sketching, visit, studio):
-    page = sketching
+def test_a_line_that_did_not_reach_the_studio_is_said_and_sent_again(fresh_tab, visit, studio):
+    page = fresh_tab
     page.fill("#steer-prompt textarea", "a red house")
     draw(page, HOUSE)
     map_of(page)
@@ -389,7 +389,7 @@ def test_a_line_that_did_not_reach_the_studio_is_said_and_sent_again(sketching, 
     expect(page.locator("#steer-panel .error")).to_contain_text("newest lines of your drawing")
     page.unroute("**/api/v1/inputs*")
     page.problems.clear()  # the browser's own word of the uploads that failed
-    followed = studio[0].gallery.get("local", painted(page)).request["units"][0]["picture"]
+    followed = studio[0].gallery.get("local", paint(page)).request["units"][0]["picture"]
     picture = studio[0].inputs.open("local", followed)
     assert picture.getpixel((round(0.45 * 512), round(0.8 * 512))) == (0, 0, 0)
     expect(page.locator("#unit-1-canvas .error")).to_be_hidden()

@@ -22,7 +22,7 @@ PICTURE_ID = re.compile(r"pictures/([\w-]+)\.png")
 
 
 @pytest.fixture
-def changing(visit, studio) -> Page:
+def fresh_tab(visit, studio) -> Page:
     """The tab of somebody who has not used it yet, with the tiny model."""
     studio[0].store.write("DELETE FROM jobs WHERE kind = 'from_picture'")
     page = visit(path="?tab=from-picture")
@@ -119,8 +119,8 @@ def test_a_finger_paints_a_mask_and_the_picture_grows_on_a_phone(studio, visit):
 SEVERAL = "window.atelierSeveral?.['change-several']?.value()"
 
 
-def test_several_files_are_changed_at_once_and_outlive_a_reload(changing, studio):
-    page = changing
+def test_several_files_are_changed_at_once_and_outlive_a_reload(fresh_tab, studio):
+    page = fresh_tab
     page.locator("#change-canvas .mask-layer").wait_for()
     page.wait_for_function(f"{SEVERAL} !== undefined")
     broken = {"name": "broken.png", "mimeType": "image/png", "buffer": b"no picture"}
@@ -162,8 +162,8 @@ def test_several_files_are_changed_at_once_and_outlive_a_reload(changing, studio
     page.wait_for_function(f"wanted => {SEVERAL} === wanted", arg=",".join(brought[1:]))
 
 
-def test_a_file_is_changed_kept_through_a_reload_sent_on_and_cancelled(changing, studio, rest_at):
-    page = changing
+def test_a_file_is_changed_kept_through_a_reload_sent_on_and_cancelled(fresh_tab, studio, rest_at):
+    page = fresh_tab
     page.click("#change")
     expect(page.locator("#change-panel")).to_contain_text("There is no picture yet")
     bring(page)
@@ -223,9 +223,9 @@ def result_of(page: Page, studio: tuple) -> tuple[str, np.ndarray]:
 
 
 def test_a_mask_is_painted_outlives_the_tab_and_a_reload_and_only_its_part_changes(
-    changing, studio
+    fresh_tab, studio
 ):
-    page = changing
+    page = fresh_tab
     bring(page, (120, 80))
     picture = page.evaluate("window.atelierDrawings['change-canvas'].value()")
     page.click("#change-mask [data-paints]")
@@ -294,11 +294,11 @@ def test_a_mask_is_painted_outlives_the_tab_and_a_reload_and_only_its_part_chang
 def newest(studio: tuple, kind: str):
     """The gallery's row of the newest job of a kind, once that has ended."""
 
-    def ended():
+    def find_ended():
         (job, *_) = studio[0].jobs.list("local", kind=kind) or [None]
         return job if job is not None and job.ended else None
 
-    (row, *_) = studio[0].gallery.of_job("local", wait_until(ended).id)
+    (row, *_) = studio[0].gallery.of_job("local", wait_until(find_ended).id)
     return row
 
 

@@ -28,7 +28,7 @@ def tiny(studio) -> None:
     )
 
 
-def opened(page, text: str | None = TEXT, tab: tuple[str, str] = TAB):
+def open_inspector(page, text: str | None = TEXT, tab: tuple[str, str] = TAB):
     """The tab with the tiny model's odds."""
     open_tab(page, *tab)
     expect(page.locator("#inside-odds .empty-state")).to_be_visible()
@@ -62,13 +62,13 @@ def test_the_starter_knows_the_capital_of_france(visit):
 
 @pytest.mark.deep
 def test_the_settings_of_the_file_cut_all_but_three_tokens(visit):
-    page = opened(visit())
+    page = open_inspector(visit())
     expect(page.locator("#inside-odds .row:not(.gone)")).to_have_count(3)
     expect(page.locator("#inside-odds .summary")).to_contain_text("3 of 300 tokens")
 
 
 def test_bars_follow_a_slider_at_once_and_another_head_and_block_is_another_map(visit):
-    page = opened(visit())
+    page = open_inspector(visit())
     shown = page.locator("#inside-odds .row b").first
     before = shown.inner_text()
     page.fill("#inside-temperature input[type=number]", "2")
@@ -98,7 +98,7 @@ def test_bars_follow_a_slider_at_once_and_another_head_and_block_is_another_map(
 
 @pytest.mark.deep
 def test_a_click_on_a_token_looks_after_it(visit):
-    page = opened(visit())
+    page = open_inspector(visit())
     tokens = page.locator("#inside-tokens .strip button")
     title = page.locator("#inside-odds h4")
     page.locator("#inside-tokens .strip button").nth(1).click()
@@ -109,7 +109,7 @@ def test_a_click_on_a_token_looks_after_it(visit):
 
 @pytest.mark.deep
 def test_special_tokens_count_only_when_asked(visit):
-    page = opened(visit(), "a<|im_end|>b")
+    page = open_inspector(visit(), "a<|im_end|>b")
     expect(page.locator("#inside-tokens .special")).to_have_count(0)
     page.check("#inside-read-specials input")
     page.click("#inside-open")
@@ -118,7 +118,7 @@ def test_special_tokens_count_only_when_asked(visit):
 
 @pytest.mark.deep
 def test_the_map_says_what_is_under_the_pointer(visit):
-    page = opened(visit())
+    page = open_inspector(visit())
     turn_to(page, "attention")
     box = page.locator("#inside-attention img[data-names]").bounding_box()
     page.mouse.move(box["x"] + 2, box["y"] + 2)  # the first token has only itself to look at
@@ -128,7 +128,7 @@ def test_the_map_says_what_is_under_the_pointer(visit):
 
 @pytest.mark.deep
 def test_the_lens_ends_with_the_models_answer(visit):
-    page = opened(visit())
+    page = open_inspector(visit())
     page.click("#inside-off")
     expect(page.locator("#inside-odds .row.gone")).to_have_count(0)
     best = page.locator("#inside-odds .row code").first.inner_text()
@@ -141,7 +141,7 @@ def test_the_lens_ends_with_the_models_answer(visit):
 
 @pytest.mark.deep
 def test_a_text_that_is_too_long_is_refused_with_both_numbers(visit):
-    page = opened(visit())
+    page = open_inspector(visit())
     turn_to(page, "layers")
     expect(page.locator(".lens")).to_be_visible()
     page.fill("#inside-text textarea", "x " * 300)
@@ -152,7 +152,7 @@ def test_a_text_that_is_too_long_is_refused_with_both_numbers(visit):
 
 @pytest.mark.deep
 def test_markup_in_a_text_stays_text(visit):
-    page = opened(visit(), "<img src=x onerror=alert(1)>")
+    page = open_inspector(visit(), "<img src=x onerror=alert(1)>")
     for view in VIEWS:
         turn_to(page, view)
         expect(page.locator(f"#inside-{view} {PARTS[view]}").first).to_be_visible()
@@ -161,7 +161,7 @@ def test_markup_in_a_text_stays_text(visit):
 
 @pytest.mark.deep
 def test_a_chinese_reader_gets_all_of_it_in_chinese(visit):
-    page = opened(visit(locale="zh-CN"), tab=("实验室", "看 LLaMA 的内部"))
+    page = open_inspector(visit(locale="zh-CN"), tab=("实验室", "看 LLaMA 的内部"))
     expect(page.locator("#inside-odds h4")).to_contain_text("之后可能出现的词元")
     expect(page.locator("#inside-tokens")).to_contain_text("个词元")
     turn_to(page, "attention")
@@ -174,7 +174,7 @@ def test_a_chinese_reader_gets_all_of_it_in_chinese(visit):
 
 @pytest.mark.deep
 def test_a_phone_never_scrolls_sideways_in_any_view(visit):
-    page = opened(visit(**PHONE), "The cat sat on the mat, " * 12)
+    page = open_inspector(visit(**PHONE), "The cat sat on the mat, " * 12)
     for view, part in PARTS.items():
         turn_to(page, view)
         expect(page.locator(f"#inside-{view} {part}").first).to_be_visible()

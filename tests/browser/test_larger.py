@@ -12,7 +12,7 @@ from tests.studio.live import TINY
 
 
 @pytest.fixture
-def painted(visit, studio) -> Page:
+def page_with_picture(visit, studio) -> Page:
     """The page of somebody who has just painted one picture with the tiny model."""
     known = {job.id for job in studio[0].jobs.list("local")}
     page = visit()
@@ -35,8 +35,8 @@ def _newest(studio, known: set[str]):
 
 
 @pytest.mark.deep
-def test_variations_of_a_picture_are_four_more_of_its_seed(painted, studio):
-    page = painted
+def test_variations_of_a_picture_are_four_more_of_its_seed(page_with_picture, studio):
+    page = page_with_picture
     expect(page.locator("#painted-vary")).to_be_visible()
     page.click("#painted-vary")
     expect(page.locator("#paint-panel .summary")).to_contain_text("4 pictures in")
@@ -47,8 +47,10 @@ def test_variations_of_a_picture_are_four_more_of_its_seed(painted, studio):
     assert len({row.request["variation"]["seed"] for row in rows}) == 4
 
 
-def test_a_painted_picture_is_made_larger_by_one_button_and_lies_in_the_gallery(painted, studio):
-    page = painted
+def test_a_painted_picture_is_made_larger_by_one_button_and_lies_in_the_gallery(
+    page_with_picture, studio
+):
+    page = page_with_picture
     first, *_ = studio[0].gallery.of_job("local", studio[0].jobs.list("local")[0].id)
     page.locator("#painted-larger").wait_for()
     page.click("#painted-larger")

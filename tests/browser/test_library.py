@@ -30,7 +30,7 @@ def data(halves) -> bytes:
 
 
 @pytest.fixture(autouse=True)
-def tidied(studio) -> Iterator[None]:
+def tidy_up(studio) -> Iterator[None]:
     """What a test has put in the library is gone after it."""
     yield
     running, _ = studio
@@ -42,10 +42,10 @@ def tidied(studio) -> Iterator[None]:
 
 @pytest.fixture
 def page(visit) -> Page:
-    return opened(visit(path="?tab=library"))
+    return open_library(visit(path="?tab=library"))
 
 
-def opened(page: Page) -> Page:
+def open_library(page: Page) -> Page:
     page.get_by_role("tab", name="Library").click()
     page.locator("#library-cards .library-entries").wait_for()
     return page
@@ -61,7 +61,7 @@ def bring(page: Page, data: bytes, name: str = "clay") -> None:
 def put(studio, tmp_path, data: bytes, *names: str) -> None:
     """Straight into the library."""
     for name in names:
-        studio[0].loras.bring("local", name, files.written(tmp_path, data))
+        studio[0].loras.bring("local", name, files.write_file(tmp_path, data))
 
 
 def card(page: Page, name: str) -> Locator:
@@ -124,7 +124,7 @@ def test_a_pickle_by_another_name_is_refused_in_one_sentence(page, data):
 
 def test_two_are_merged_into_a_third(visit, studio, tmp_path, data):
     put(studio, tmp_path, data, "clay", "wood")
-    page = opened(visit(path="?tab=library"))
+    page = open_library(visit(path="?tab=library"))
     page.click("#library-merge")
     expect(page.locator("#library-merging .error")).to_contain_text("Choose the LoRAs")
     expect(page.locator("#library-merge-3")).to_be_hidden()
@@ -150,7 +150,7 @@ def test_two_are_merged_into_a_third(visit, studio, tmp_path, data):
 @pytest.mark.deep
 def test_a_lora_becomes_part_of_a_model(visit, studio, tmp_path, data):
     put(studio, tmp_path, data, "clay")
-    page = opened(visit())
+    page = open_library(visit())
     choose(page, "#library-merge-1", "clay")
     choose(page, "#library-merged-model", TINY)
     expect(page.locator("#library-merged-rank")).to_be_hidden()
@@ -170,7 +170,7 @@ def test_what_is_everybody_s_is_not_changed_here(visit, studio, data):
     folder.mkdir(exist_ok=True)
     (folder / f"{SHARED}.safetensors").write_bytes(data)
     (folder / "broken.safetensors").write_bytes(b"\x80\x02}q\x00.")  # a pickle
-    page = opened(visit())
+    page = open_library(visit())
     expect(page.locator(".library-title")).to_have_text("Everybody's")
     ink = card(page, SHARED)
     ink.locator("summary").first.click()
@@ -184,7 +184,7 @@ def test_a_card_is_painted_with(visit, studio, tmp_path, data):
     put(studio, tmp_path, data, "clay")
     page = visit()
     page.fill("#prompt textarea", "a first picture")
-    opened(page)
+    open_library(page)
     card(page, "clay").locator("summary").first.click()
     card(page, "clay").locator(".use").click()
     expect(page.locator("#lora-1 input")).to_have_value("clay · U-Net 32")
@@ -201,7 +201,7 @@ def test_a_card_is_painted_with(visit, studio, tmp_path, data):
 @pytest.mark.deep
 def test_names_are_text_and_a_phone_shows_them_whole(visit, studio, tmp_path, data):
     put(studio, tmp_path, data, "a&b;'x' " + "long" * 20)
-    page = opened(visit(**PHONE))
+    page = open_library(visit(**PHONE))
     page.locator(".entry summary").first.click()
     expect(page.locator(".entry .tag code")).to_contain_text("<lora:a&b;'x' longlong")
     assert page.evaluate("document.documentElement.scrollWidth") == 390

@@ -12,15 +12,15 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from studio.core.jobs import live
-from tests.browser.test_control import HOUSE, draw, sketching
+from tests.browser.test_control import HOUSE, draw, fresh_tab
 from tests.browser.test_painting import fill_in, put_number
 from tests.patience import PATIENCE, wait_until
 
-__all__ = ["sketching"]
+__all__ = ["fresh_tab"]
 
 
 @pytest.fixture
-def asked(studio, monkeypatch) -> list[dict]:
+def live_requests(studio, monkeypatch) -> list[dict]:
     """The fields of each wish, as they come, and the picture once it is painted.
 
     However slow the machine is, Live stays on.
@@ -47,7 +47,7 @@ def pixels(page: Page) -> bytes:
 
 
 def test_the_picture_follows_words_and_sliders_is_kept_as_it_was_seen_and_rests_when_off(
-    studio, visit, asked
+    studio, visit, live_requests
 ):
     running = studio[0]
     jobs = len(running.jobs.list("local", limit=500))
@@ -67,9 +67,9 @@ def test_the_picture_follows_words_and_sliders_is_kept_as_it_was_seen_and_rests_
     shown = picture.get_attribute("src")
     put_number(page, "#steps", 3)
     expect(picture).not_to_have_attribute("src", shown)
-    wait_until(lambda: asked[-1]["steps"] == 3 and "painted" in asked[-1])
-    wait_until(lambda: pixels(page) == asked[-1]["painted"].tobytes())
-    assert {str(each["seed"]) for each in asked[1:]} == {seed}
+    wait_until(lambda: live_requests[-1]["steps"] == 3 and "painted" in live_requests[-1])
+    wait_until(lambda: pixels(page) == live_requests[-1]["painted"].tobytes())
+    assert {str(each["seed"]) for each in live_requests[1:]} == {seed}
     assert len(running.jobs.list("local", limit=500)) == jobs
 
     page.click("#live-keep")
@@ -84,15 +84,15 @@ def test_the_picture_follows_words_and_sliders_is_kept_as_it_was_seen_and_rests_
 
     page.uncheck("#live input")
     expect(picture).to_be_hidden()
-    wishes = len(asked)
+    wishes = len(live_requests)
     page.fill("#prompt textarea", "a green boat")
     page.click("#paint")
     expect(page.locator("#painted-details .prompt")).to_have_text("a green boat")
-    assert len(asked) == wishes
+    assert len(live_requests) == wishes
 
 
 def test_it_waits_for_others_and_goes_on_by_itself_and_too_slow_a_picture_switches_it_off(
-    studio, visit, asked, monkeypatch
+    studio, visit, live_requests, monkeypatch
 ):
     page = visit()
     fill_in(page, "a red mug")
@@ -103,7 +103,7 @@ def test_it_waits_for_others_and_goes_on_by_itself_and_too_slow_a_picture_switch
         expect(page.locator("#live-words")).to_have_text(
             "Live waits until the jobs in the queue are done."
         )
-        wait_until(lambda: len(asked) > 2)  # nobody touches anything
+        wait_until(lambda: len(live_requests) > 2)  # nobody touches anything
         expect(page.locator("#live-picture img")).to_have_count(0)
     expect(page.locator("#live-picture img")).to_be_visible()
     expect(page.locator("#live-words")).to_contain_text("Live: a picture in")
@@ -114,8 +114,8 @@ def test_it_waits_for_others_and_goes_on_by_itself_and_too_slow_a_picture_switch
     expect(page.locator("#live-picture img")).to_be_hidden()
 
 
-def test_it_follows_a_stroke_while_that_is_drawn(sketching, asked):
-    page = sketching
+def test_it_follows_a_stroke_while_that_is_drawn(fresh_tab, live_requests):
+    page = fresh_tab
     page.check("#steer-live input")
     expect(page.locator("#steer-live-words .error")).to_contain_text("There is nothing to follow")
     draw(page, HOUSE[:3])
@@ -138,5 +138,5 @@ def test_it_follows_a_stroke_while_that_is_drawn(sketching, asked):
     canvas = page.evaluate("window.atelierDrawings['unit-1-canvas'].whenSettled()")
     assert canvas is None
     last = page.evaluate("window.atelierDrawings['unit-1-canvas'].value()")
-    wait_until(lambda: asked[-1]["units"][0]["picture"] == last)
+    wait_until(lambda: live_requests[-1]["units"][0]["picture"] == last)
     page.uncheck("#steer-live input")

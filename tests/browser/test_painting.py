@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.page.settled import settled
+from tests.browser.page.settled import wait_until_settled
 from tests.patience import wait_until
 from tests.studio.live import TINY
 
@@ -35,10 +35,10 @@ def put_number(page: Page, control: str, number: int) -> None:
 
     What the page fills in, as it opens or for another model, may still be on its way before.
     """
-    settled(page)
+    wait_until_settled(page)
     field = page.locator(f"{control} input[type=number]")
     field.fill(str(number))
-    settled(page)
+    wait_until_settled(page)
     expect(field).to_have_value(str(number))
 
 

@@ -44,7 +44,7 @@ def measured_shortly() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def tidied(studio):
+def tidy_up(studio):
     """Nothing is left at work, and no model in the library."""
     yield
     running, _ = studio
@@ -56,7 +56,7 @@ def tidied(studio):
             running.prunings.delete("local", known.id)
 
 
-def opened(page: Page, tab: tuple[str, str] = TAB) -> Page:
+def open_shorten(page: Page, tab: tuple[str, str] = TAB) -> Page:
     """The tab with the tiny model chosen, whose blocks are the slider's."""
     open_tab(page, *tab)
     expect(page.locator("#shorten-panel .result-panel")).to_be_visible()
@@ -78,26 +78,26 @@ def drop(page: Page, count: int) -> None:
     page.keyboard.press("Tab")
 
 
-def scored(page: Page) -> Page:
+def score(page: Page) -> Page:
     choose(page, "criterion", "Magnitude")
     page.click("#score")
     expect(page.locator("#scores-panel .block")).to_have_count(BLOCKS)
     return page
 
 
-def shortened(page: Page) -> Page:
+def shorten(page: Page) -> Page:
     page.click("#shorten")
     expect(page.locator("#shorten-panel .versus-table")).to_be_visible()
     return page
 
 
 def test_scored_shortened_measured_asked_and_deleted(visit, studio):
-    page = scored(opened(visit()))
+    page = score(open_shorten(visit()))
     drop(page, 3)
     gone = page.locator("#scores-panel .block.gone")
     expect(gone).to_have_count(3)
     numbers = [int(each.get_attribute("data-block")) for each in gone.all()]
-    shortened(page)
+    shorten(page)
     parameters = page.locator("#shorten-panel [data-figure=parameters] b").all_inner_texts()
     before, after = (int(text.replace(",", "")) for text in parameters)
     # A block: q, o of 32 × 32, k, v of 32 × 16, three matrices of 32 × 64, two norms.
@@ -125,7 +125,7 @@ def test_scored_shortened_measured_asked_and_deleted(visit, studio):
 
 @pytest.mark.deep
 def test_the_guard_is_hatched_and_never_goes(visit):
-    page = scored(opened(visit()))
+    page = score(open_shorten(visit()))
     expect(page.locator("#scores-panel .block.kept")).to_have_count(0)
     page.check("#shorten-guard input")
     expect(page.locator("#scores-panel .block.kept")).to_have_count(6)
@@ -138,7 +138,7 @@ def test_the_guard_is_hatched_and_never_goes(visit):
 
 @pytest.mark.deep
 def test_after_quick_changes_the_page_comes_to_rest(visit):
-    page = scored(opened(visit()))
+    page = score(open_shorten(visit()))
     for _ in range(3):
         page.locator("#shorten-guard input").click()
     quickly(page, "#shorten-blocks input[type=number]", "1", "2", "3", "1")
@@ -147,7 +147,7 @@ def test_after_quick_changes_the_page_comes_to_rest(visit):
 
 @pytest.mark.deep
 def test_heads_and_channels_go_by_a_share(visit):
-    page = opened(visit())
+    page = open_shorten(visit())
     page.get_by_label("Heads and channels (width)").check()
     expect(page.locator("#shorten-share")).to_be_visible()
     expect(page.locator("#shorten-blocks")).to_be_hidden()
@@ -155,7 +155,7 @@ def test_heads_and_channels_go_by_a_share(visit):
     expect(page.locator("#shorten-criterion input")).to_have_value("Taylor")
     page.fill("#shorten-share input[type=number]", "0.5")
     page.keyboard.press("Tab")
-    shortened(page)
+    shorten(page)
     taken = page.locator("#shorten-panel .taken")
     expect(taken).to_contain_text("2 key/value heads a block became 1.")
     expect(taken).to_contain_text("64 channels a block became 32.")
@@ -163,7 +163,7 @@ def test_heads_and_channels_go_by_a_share(visit):
 
 @pytest.mark.deep
 def test_the_curve_has_a_point_for_each_number_of_blocks(visit):
-    page = opened(visit())
+    page = open_shorten(visit())
     choose(page, "criterion", "Magnitude")
     page.fill("#shorten-points input", "0, two")
     page.click("#curve")
@@ -178,7 +178,7 @@ def test_the_curve_has_a_point_for_each_number_of_blocks(visit):
 
 @pytest.mark.deep
 def test_a_running_one_is_found_again_stopped_and_resumed(visit):
-    page = opened(visit())
+    page = open_shorten(visit())
     choose(page, "criterion", "Magnitude")
     drop(page, 2)
     page.fill("#shorten-name textarea, #shorten-name input", "Halted")
@@ -205,10 +205,10 @@ def test_a_running_one_is_found_again_stopped_and_resumed(visit):
 
 @pytest.mark.deep
 def test_original_and_shortened_are_talked_with_side_by_side(visit):
-    page = opened(visit())
+    page = open_shorten(visit())
     choose(page, "criterion", "Magnitude")
     drop(page, 1)
-    shortened(page)
+    shorten(page)
     page.click(".chat-both")
     expect(page.get_by_role("tab", name="Chat", exact=True)).to_have_attribute(
         "aria-selected", "true"
@@ -221,16 +221,16 @@ def test_original_and_shortened_are_talked_with_side_by_side(visit):
 
 @pytest.mark.deep
 def test_a_phone_never_scrolls_sideways(visit):
-    page = scored(opened(visit(**PHONE)))
+    page = score(open_shorten(visit(**PHONE)))
     drop(page, 2)
     expect(page.locator("#scores-panel .block.gone")).to_have_count(2)
-    shortened(page)
+    shorten(page)
     assert widths(page) == [390, 390]
 
 
 @pytest.mark.deep
 def test_a_chinese_browser_reads_chinese(visit):
-    page = opened(visit(locale="zh-CN"), ("实验室", "精简 LLaMA"))
+    page = open_shorten(visit(locale="zh-CN"), ("实验室", "精简 LLaMA"))
     page.click("#shorten-criterion input")
     page.get_by_role("option", name="幅值", exact=True).click()
     page.click("#score")

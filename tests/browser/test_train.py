@@ -11,20 +11,20 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from pipelines.dreambooth import process, train
-from tests.browser.teaching import EXAMPLES, opened, photos_of, take_examples, tidy, upload
+from tests.browser.teaching import EXAMPLES, open_teach_tab, photos_of, take_examples, tidy, upload
 from tests.patience import PATIENCE
-from tests.pipelines.dreambooth.data.test_photos import HEIC, encoded, scene
-from tests.studio.features.training.test_photo_uploads import photograph, tattling
+from tests.pipelines.dreambooth.data.test_photos import HEIC, encode, scene
+from tests.studio.features.training.test_photo_uploads import find_camera_data, photograph
 from tests.studio.live import TINY
 
 
 @pytest.fixture
 def page(visit) -> Page:
-    return opened(visit)
+    return open_teach_tab(visit)
 
 
 @pytest.fixture(autouse=True)
-def tidied(studio):
+def tidy_up(studio):
     yield
     tidy(studio)
 
@@ -79,7 +79,7 @@ def test_no_copy_of_a_photo_as_it_was_sent_is_left(page, studio):
     sent = [{"name": f"{n}.jpg", "mimeType": "image/jpeg", "buffer": photograph(n)} for n in (1, 2)]
     upload(page, sent)
     expect(page.locator("#train-said")).to_contain_text("2 of 2 photos were taken.")
-    assert tattling(studio[0].home) == set()
+    assert find_camera_data(studio[0].home) == set()
 
 
 @pytest.mark.deep
@@ -104,7 +104,7 @@ def test_crop_and_caption_are_changed_where_one_clicks(page):
 
 def test_photos_are_taken_taught_tried_and_deleted_and_what_is_refused_is_said(page, go_on):
     heic = {"name": "phone.heic", "mimeType": "image/heic", "buffer": HEIC}
-    again = {"name": "again.png", "mimeType": "image/png", "buffer": encoded(scene(seed=0))}
+    again = {"name": "again.png", "mimeType": "image/png", "buffer": encode(scene(seed=0))}
     upload(page, [*photos_of(3), heic, again])
     expect(page.locator("#train-photos [data-id]")).to_have_count(3)
     said = page.locator("#train-said")

@@ -8,19 +8,19 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from studio.core.accounts.accounts import LOCAL_OWNER
-from tests.browser.page.settled import settled
-from tests.browser.teaching import opened, photos_of, take_examples, tidy, upload
+from tests.browser.page.settled import wait_until_settled
+from tests.browser.teaching import open_teach_tab, photos_of, take_examples, tidy, upload
 from tests.patience import PATIENCE
 from tests.studio.live import TINY, settings
 
 
 @pytest.fixture
 def page(visit) -> Page:
-    return opened(visit)
+    return open_teach_tab(visit)
 
 
 @pytest.fixture(autouse=True)
-def tidied(studio):
+def tidy_up(studio):
     yield
     tidy(studio)
 
@@ -32,7 +32,7 @@ def test_a_late_answer_to_older_settings_does_not_replace_a_newer_one(page, stud
     asked, answered = ({steps: threading.Event() for steps in (111, 222)} for _ in range(2))
     release = threading.Event()
 
-    def held(owner, data):
+    def hold(owner, data):
         steps = int(data["steps"])
         if steps in asked:
             asked[steps].set()
@@ -47,7 +47,7 @@ def test_a_late_answer_to_older_settings_does_not_replace_a_newer_one(page, stud
     page.get_by_role("button", name="How long and how fast").click()
     expected, steps = page.locator("#train-expected"), page.locator("#train-steps input")
     expect(expected).to_contain_text("steps")
-    monkeypatch.setattr(trainings, "preflight", held)
+    monkeypatch.setattr(trainings, "preflight", hold)
     steps.fill("111")
     steps.blur()
     assert asked[111].wait(PATIENCE)
@@ -60,7 +60,7 @@ def test_a_late_answer_to_older_settings_does_not_replace_a_newer_one(page, stud
     release.set()
     assert answered[111].wait(PATIENCE)
     assert answered[222].wait(PATIENCE)
-    settled(page)
+    wait_until_settled(page)
     expect(expected).to_contain_text("222 steps")
 
 
@@ -95,7 +95,7 @@ def test_a_training_that_goes_on_does_not_replace_the_one_that_was_chosen(page, 
     assert not running.jobs.get("local", before.id).ended, "the other one is still waiting"
     running.jobs.cancel("local", waiting.id)  # which its own watch would show
     running.jobs.cancel("local", before.id)
-    settled(page)
+    wait_until_settled(page)
     expect(panel).to_contain_text("Stopped before the first step.")
     expect(earlier).to_have_value("chosen · stopped")
     expect(page.locator("#train-resume")).to_be_visible()

@@ -50,7 +50,7 @@ print(json.dumps(found))
 
 
 @pytest.fixture(scope="module")
-def imported(tmp_path_factory) -> dict[str, list[str]]:
+def heavy_imports(tmp_path_factory) -> dict[str, list[str]]:
     """The heavy libraries that each step has imported."""
     given = json.dumps([HEAVY, STEPS, str(tmp_path_factory.mktemp("home"))])
     command = [sys.executable, "-c", PROGRAM, given]
@@ -59,6 +59,6 @@ def imported(tmp_path_factory) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_no_heavy_library_is_imported(imported, step):
+def test_no_heavy_library_is_imported(heavy_imports, step):
     allowed = {"numpy"} if step != "listing preprocessors" else set()
-    assert set(imported[step]) <= allowed
+    assert set(heavy_imports[step]) <= allowed

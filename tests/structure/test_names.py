@@ -142,7 +142,7 @@ def test_names_of_others_are_spoken_of():
     assert sorted(FOREIGN & words_of_code()) == []
 
 
-def named_in(text: str) -> Iterator[str]:
+def names_in_string(text: str) -> Iterator[str]:
     """The names of the product's that a string is, or that a program in it imports."""
     packages = "|".join(PRODUCT)
     if re.fullmatch(rf"(?:{packages})(?:\.\w{{3,}})+", text):
@@ -160,7 +160,7 @@ def test_dotted_names_in_strings_are_defined():
         if not file.startswith("tests/structure/")
         for node in ast.walk(tree_of(file))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
-        for name in named_in(node.value)
+        for name in names_in_string(node.value)
         if name not in INVENTED and not is_defined(name)
     }
     assert sorted(missing) == []

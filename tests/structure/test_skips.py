@@ -6,7 +6,7 @@ import ast
 
 import pytest
 
-from tests.needs import NEEDS, left_out
+from tests.needs import NEEDS, summary_lines
 from tests.structure.sources import python_files, source_of, tree_of
 
 WHERE = ("tests", "examples", "benchmarks")
@@ -77,13 +77,13 @@ def test_each_need_is_one_of_some_test():
 
 def test_what_is_left_out_is_named_with_what_it_needs():
     skipped = [("tests/b::one", "nginx"), ("tests/a::two[x]", "nginx")]
-    assert left_out(skipped) == [
+    assert summary_lines(skipped) == [
         "Left out (2) without nginx:",
         "    tests/a::two[x]",
         "    tests/b::one",
     ]
     many = [(f"tests/{name}::{number}", "Chromium") for name in "ab" for number in range(30)]
-    assert left_out(many) == [
+    assert summary_lines(many) == [
         "Left out (60) without Chromium:",
         "    tests/a: 30",
         "    tests/b: 30",

@@ -98,11 +98,11 @@ def paint(client: httpx.Client, **changes: Any) -> dict[str, Any]:
 def wait_for(client: httpx.Client, job_id: str) -> dict[str, Any]:
     """Waits for the end of a job; the job as the API describes it."""
 
-    def ended() -> dict[str, Any] | None:
+    def find_ended() -> dict[str, Any] | None:
         job = client.get(f"/api/v1/jobs/{job_id}").json()
         return job if job["state"] in ENDED else None
 
-    return wait_until(ended, every=0.02)
+    return wait_until(find_ended, every=0.02)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from tests.patience import PATIENCE, wait_until
 
 
 @contextmanager
-def served(app: ASGIApp) -> Iterator[str]:
+def serve_app(app: ASGIApp) -> Iterator[str]:
     """The address of ``app``; its port is never free for others between choosing and using it."""
     listener = listen("127.0.0.1", 0)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))

@@ -132,14 +132,14 @@ class Here:
         arguments = ["--home", str(home), "--port", str(free_port()), *flags]
         make = serving.Server
 
-        def made(*given) -> serving.Server:
+        def make_server(*given) -> serving.Server:
             self._servers.append(make(*given))
             return self._servers[-1]
 
         def run() -> None:
             self.code = app.main(arguments)
 
-        monkeypatch.setattr(serving, "Server", made)
+        monkeypatch.setattr(serving, "Server", make_server)
         monkeypatch.setattr(app, "print_line", self._print)
         self.thread = threading.Thread(target=run)
         self.thread.start()

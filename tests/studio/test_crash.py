@@ -15,7 +15,7 @@ from pipelines.dreambooth.folder import TrainingFolder
 from studio.app import open_studio
 from studio.core.home import HomeLock
 from tests.patience import PATIENCE, wait_until
-from tests.pipelines.dreambooth.data.test_photos import encoded, scene
+from tests.pipelines.dreambooth.data.test_photos import encode, scene
 from tests.studio.core.jobs.test_jobs import Desk
 from tests.studio.live import options_for
 
@@ -52,7 +52,7 @@ def test_after_kill_9_the_queue_runs_on_and_every_picture_is_whole(tmp_path):
         assert before, "the first picture was saved before the kill"
         desk.jobs.start()
         for job in desk.jobs.list("ann"):
-            assert desk.ended(job).state == "done"
+            assert desk.wait_for_end(job).state == "done"
         rows = desk.gallery.search("ann")
         assert len(rows) == 4 + 3
         assert before <= {row.id for row in rows}, "what was there is still there"
@@ -90,7 +90,7 @@ def test_after_a_power_cut_a_training_goes_on_and_another_persons_runs_too(tmp_p
     studio, ids = open_studio(options), []
     for owner in ("ann", "ben"):
         subject = studio.subjects.create(owner, "cat", "sks", "cat")
-        photos = [(f"{seed}.png", encoded(scene(seed=seed))) for seed in range(3)]
+        photos = [(f"{seed}.png", encode(scene(seed=seed))) for seed in range(3)]
         assert len(list(studio.subjects.add(owner, subject.id, photos))) == 3
         ids.append(subject.id)
     studio.close()
@@ -115,11 +115,11 @@ def test_after_a_power_cut_a_training_goes_on_and_another_persons_runs_too(tmp_p
         }
         studio.jobs.start()
 
-        def ended() -> dict | None:
+        def find_ended() -> dict | None:
             now = {owner: studio.jobs.get(owner, job.id) for owner, job in jobs.items()}
             return now if all(job.ended for job in now.values()) else None
 
-        done = wait_until(ended, every=0.1)
+        done = wait_until(find_ended, every=0.1)
         assert [(job.state, job.error) for job in done.values()] == [("done", None)] * 2
         assert done["ben"].finished <= done["ann"].started, "it is his turn"
         lines, _ = folder.progress()

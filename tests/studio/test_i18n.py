@@ -98,7 +98,7 @@ def templates() -> dict[str, str]:
 
 
 @functools.cache
-def spoken() -> dict[str, str]:
+def sentences() -> dict[str, str]:
     """Every literal that the page says or labels something with, and where it stands.
 
     Titles and descriptions of requests' fields are among them; of a description, the part that
@@ -149,7 +149,7 @@ def test_every_message_has_a_chinese_translation():
 
 def test_all_that_the_page_says_has_a_chinese_translation():
     chinese = texts("zh")
-    missing = [f"{place}: {text}" for text, place in spoken().items() if text not in chinese]
+    missing = [f"{place}: {text}" for text, place in sentences().items() if text not in chinese]
     assert not missing, "\n".join(missing)
 
 

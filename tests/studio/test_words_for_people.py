@@ -17,7 +17,7 @@ from pipelines.core.errors import BadRequest, UserError, reason_of, unforeseen, 
 from pipelines.core.messages import Message
 from studio.core.home import disk_full
 from studio.i18n import LANGUAGES, translate, without_folders
-from tests.studio.test_i18n import spoken, templates
+from tests.studio.test_i18n import sentences, templates
 
 INNER = re.compile(
     r"\b[A-Z]\w*(?:Error|Exception)\b"  # KeyError, JSONDecodeError
@@ -35,7 +35,7 @@ def inner_names(sentence: str) -> list[str]:
 def test_no_sentence_of_the_sources_names_an_inner_thing():
     found = {
         f"{place}: {text}": names
-        for text, place in (templates() | spoken()).items()
+        for text, place in (templates() | sentences()).items()
         if (names := inner_names(text))
     }
     assert not found

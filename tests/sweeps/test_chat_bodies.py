@@ -108,7 +108,7 @@ class Body:
     refused: set[str] = field(default_factory=set)
 
 
-def made(draw: random.Random, base: Callable[[random.Random, Body], None]) -> Body:
+def make_body(draw: random.Random, base: Callable[[random.Random, Body], None]) -> Body:
     """A body with a few fields of each kind."""
     body = Body()
     base(draw, body)
@@ -201,11 +201,11 @@ class Door:
         app.state.studio = studio
         app.include_router(router)
 
-        async def known(scope, receive, send) -> None:
+        async def as_local_owner(scope, receive, send) -> None:
             scope.setdefault("state", {}).update(owner=LOCAL_OWNER, api_key=None)
             await app(scope, receive, send)
 
-        self.client = TestClient(known)
+        self.client = TestClient(as_local_owner)
 
     def _entry(self, name: str, entry: ChatEntry) -> ChatEntry:
         from pipelines.models.catalog import unknown_name
@@ -241,7 +241,7 @@ def door() -> Door:
 def test_what_is_asked_is_followed_or_refused_by_its_name(door: Door, path: str, base):
     for seed in range(CASES):
         draw = random.Random(seed)
-        body = made(draw, base)
+        body = make_body(draw, base)
         if draw.random() < 0.5 and not body.refused:
             body.fields["stream"] = True
         answer = door.ask(path, body.fields)
@@ -250,7 +250,7 @@ def test_what_is_asked_is_followed_or_refused_by_its_name(door: Door, path: str,
             check_refusal(door, path, body, answer, seed)
         else:
             assert answer.status_code == 200, (seed, body.fields, answer.text)
-            assert said_in(answer, path) == ANSWER, seed
+            assert text_of(answer, path) == ANSWER, seed
             check_request(door.requests, body, seed)
 
 
@@ -271,7 +271,7 @@ def check_refusal(door: Door, path: str, body: Body, answer, seed: int) -> None:
     check_text(chinese, "zh", *foreign)
 
 
-def said_in(answer, path: str) -> str:
+def text_of(answer, path: str) -> str:
     if not answer.headers["content-type"].startswith("text/event-stream"):
         (choice,) = answer.json()["choices"]
         return choice["message"]["content"] if path == CHAT else choice["text"]

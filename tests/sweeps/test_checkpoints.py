@@ -69,7 +69,7 @@ def write_header(
     return path
 
 
-def refused(home: Path) -> str | None:
+def refusal(home: Path) -> str | None:
     """Why the file cannot be used, a plain sentence in both languages; None: it can."""
     catalog = Catalog(home)
     (entry,) = [entry for entry in catalog.models() if entry.name == "odd"]
@@ -83,7 +83,7 @@ def refused(home: Path) -> str | None:
     return None
 
 
-def renamed(shapes: dict, draw: random.Random) -> dict:
+def rename_layers(shapes: dict, draw: random.Random) -> dict:
     for old, new in OLD_NAMES:
         if draw.random() < 0.3:
             shapes = {name.replace(old, new): shape for name, shape in shapes.items()}
@@ -109,10 +109,10 @@ def test_whole_files_of_all_programs_are_taken_for_what_they_are(tmp_path, famil
             name: "I64" for name in shapes if name.endswith("position_ids")
         }
         metadata = draw.choice((None, {}, {"modelspec.prediction_type": "v"}, {"format": "pt"}))
-        items = list(renamed(shapes, draw).items())
+        items = list(rename_layers(shapes, draw).items())
         draw.shuffle(items)
         write_header(tmp_path, dict(items), dtypes, metadata)
-        assert refused(tmp_path) is None, case
+        assert refusal(tmp_path) is None, case
         assert Catalog(tmp_path).get("odd").family == family
 
 
@@ -131,7 +131,7 @@ def test_what_is_missing_is_counted_and_named_rightly(tmp_path, family):
             own if draw.random() < 0.3 else draw.sample(own, draw.randrange(1, min(len(own), 50)))
         )
         write_header(tmp_path, {k: v for k, v in shapes.items() if k not in gone}, {}, None)
-        said = refused(tmp_path)
+        said = refusal(tmp_path)
         assert said is not None, case
         title = TITLES.get(prefix, "CLIP-L text encoder")
         blocks = any(name.startswith(f"{UNET}input_blocks.") for name in shapes if name not in gone)
@@ -160,7 +160,7 @@ def test_another_shape_or_kind_of_numbers_is_named_rightly(tmp_path, family):
         else:
             dtypes = {each: draw.choice(("I8", "U8", "I32", "BOOL", "F4")) for each in shapes}
         write_header(tmp_path, shapes, dtypes, None)
-        said = refused(tmp_path)
+        said = refusal(tmp_path)
         assert said is not None, case
         if dtypes:
             assert re.search(r"weights of the kind (I8|U8|I32|BOOL|F4)", said), said
@@ -182,11 +182,11 @@ def test_damaged_headers_get_one_plain_sentence(tmp_path, part):
         if draw.random() < 0.3:
             data = data[: draw.randrange(len(data))]
         (tmp_path / "models" / "odd.safetensors").write_bytes(bytes(data))
-        refused(tmp_path)
+        refusal(tmp_path)
 
 
 @pytest.fixture(scope="module")
-def made(twin_folder, tmp_path_factory):
+def checkpoints(twin_folder, tmp_path_factory):
     """Per family a tiny checkpoint's tensors and its configurations."""
     home = tmp_path_factory.mktemp("checkpoints")
     found = {}
@@ -200,8 +200,8 @@ def made(twin_folder, tmp_path_factory):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_what_is_listed_as_whole_loads_with_its_numbers(made, tmp_path, family):
-    configs, found = made
+def test_what_is_listed_as_whole_loads_with_its_numbers(checkpoints, tmp_path, family):
+    configs, found = checkpoints
     dtypes = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.float8_e4m3fn)
     for case in range(12):
         draw = random.Random(4000 + case)
@@ -213,7 +213,7 @@ def test_what_is_listed_as_whole_loads_with_its_numbers(made, tmp_path, family):
                 each = tensors[name]
                 shape = each.shape[:2] if each.dim() == 4 else (*each.shape, 1, 1)
                 tensors[name] = each.reshape(shape)
-        tensors = renamed(tensors, draw) | {name: torch.zeros(()) for name in extras}
+        tensors = rename_layers(tensors, draw) | {name: torch.zeros(()) for name in extras}
         path = tmp_path / "models" / "odd.safetensors"
         path.parent.mkdir(exist_ok=True)
         save_file(tensors, path, {"format": "pt"})

@@ -61,7 +61,7 @@ class Code(HTMLParser):
 
 
 @pytest.fixture
-def given_up(monkeypatch) -> list[str]:
+def late_texts(monkeypatch) -> list[str]:
     """The beginnings of the texts whose colouring took too long."""
     beginnings: list[str] = []
 
@@ -77,11 +77,11 @@ def given_up(monkeypatch) -> list[str]:
 
 
 @pytest.mark.parametrize("language", sorted(_LANGUAGES))
-def test_no_text_holds_up_the_page_or_loses_anything(language, given_up):
+def test_no_text_holds_up_the_page_or_loses_anything(language, late_texts):
     all_texts = texts(language)
     for text in all_texts:
         before = time.thread_time()
         html = markdown.render(f"{FENCE}{language}\n{text}{FENCE}", "ann")
         assert time.thread_time() - before < LIMIT_SECONDS, "the other process does not count"
         assert Code(html).words == text
-    assert len(given_up) <= SLOWEST * len(all_texts), given_up
+    assert len(late_texts) <= SLOWEST * len(all_texts), late_texts

@@ -61,7 +61,7 @@ def data_set(draw: random.Random) -> tuple[dict[str, bytes], dict[str, str]]:
     return dict(draw.sample(list(files.items()), len(files))), captions
 
 
-def as_sent(files: dict[str, bytes], draw: random.Random) -> list[tuple[str, bytes]]:
+def pack_files(files: dict[str, bytes], draw: random.Random) -> list[tuple[str, bytes]]:
     """The files as a zip, or one by one without their folders."""
     if draw.random() < 0.5:
         return [(path.replace("\\", "/").rpartition("/")[2], data) for path, data in files.items()]
@@ -78,7 +78,7 @@ def test_each_file_is_taken_used_or_told_of(desk: Desk) -> None:  # noqa: F811
     for case in range(CASES):
         subject = subjects.create(ANN, "Whiskers", "ohwx", "cat")
         files, captions = data_set(draw)
-        outcomes = list(subjects.add(ANN, subject.id, as_sent(files, draw)))
+        outcomes = list(subjects.add(ANN, subject.id, pack_files(files, draw)))
         taken = [each.photo for each in outcomes if each.photo]
         assert len(taken) == len(captions), (case, [str(each.refusal) for each in outcomes])
         wanted = sorted(captions.values())

@@ -61,7 +61,7 @@ def settings(draw: random.Random) -> Facts:
 # --- the writers: settings to the texts of a file -------------------------------------------------
 
 
-def quoted(value: Any) -> str:
+def quote(value: Any) -> str:
     text = str(value)
     return json.dumps(text, ensure_ascii=False) if set(text) & set(",:\n") else text
 
@@ -76,7 +76,7 @@ def infotext(facts: Facts, *further: tuple[str, Any], combined: bool = False) ->
     pairs = [("Steps", facts["steps"]), *sampler, ("CFG scale", f"{facts['cfg']:g}"),
              ("Seed", facts["seed"]), ("Size", f"{facts['width']}x{facts['height']}"),
              ("Model hash", "6ce0161689"), ("Model", facts["model"]), *further]  # fmt: skip
-    return "\n".join([*lines, ", ".join(f"{name}: {quoted(value)}" for name, value in pairs)])
+    return "\n".join([*lines, ", ".join(f"{name}: {quote(value)}" for name, value in pairs)])
 
 
 def a1111(facts: Facts, draw: random.Random) -> Texts:
@@ -251,12 +251,12 @@ def png(texts: Texts, draw: random.Random) -> bytes:
                 )
             )
         )
-    plain = saved("PNG")
+    plain = save_with("PNG")
     at = draw.choice((plain.index(b"IDAT") - 4, len(plain) - 12))
     return plain[:at] + b"".join(chunks) + plain[at:]
 
 
-def saved(form: str, **options: Any) -> bytes:
+def save_with(form: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, form, **options)
     return buffer.getvalue()
@@ -281,7 +281,7 @@ def in_exif(form: str, texts: Texts, draw: random.Random) -> bytes:
         )
         place = block if draw.random() < 0.5 else block.get_ifd(IFD.Exif)
         place[Base.UserComment] = comment
-    return saved(form, exif=block)
+    return save_with(form, exif=block)
 
 
 def file_of(texts: Texts, draw: random.Random) -> bytes:
@@ -388,7 +388,7 @@ def test_control_lines_of_all_versions_are_read(tmp_path):
         assert unused_values(read, control) == {}
 
 
-def changed(text: str, draw: random.Random) -> str:
+def change_text(text: str, draw: random.Random) -> str:
     """A text with some of it repeated, taken out, or replaced by what stands elsewhere in texts."""
     for _ in range(draw.randrange(1, 4)):
         start = draw.randrange(len(text) + 1)
@@ -408,7 +408,7 @@ def test_damaged_settings_are_read_or_refused_by_a_sentence(writer, tmp_path):
     for _ in range(2 * CASES):
         texts = writer(settings(draw), draw)
         name = draw.choice(list(texts))
-        texts[name] = changed(texts[name], draw)
+        texts[name] = change_text(texts[name], draw)
         try:
             read = read_settings(png(texts, draw))
         except UserError as error:

@@ -183,7 +183,7 @@ def make(draw: random.Random) -> Made:
     return made
 
 
-def zipped(made: Made, draw: random.Random) -> bytes:
+def zip_tensors(made: Made, draw: random.Random) -> bytes:
     folder = draw.choice(("", "adapter/", "a/b c/"))
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", draw.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))) as z:
@@ -200,7 +200,7 @@ def test_every_program_s_files_are_read_as_the_changes_that_they_mean(tmp_path, 
     for case in range(part, CASES, 10):
         draw = random.Random(case)
         made = make(draw)
-        data = zipped(made, draw) if made.config else save(made.tensors, made.metadata)
+        data = zip_tensors(made, draw) if made.config else save(made.tensors, made.metadata)
         record = library.add(ANN, f"case {case}", data)
         factors = library.factors(record)
         assert factors.keys() == made.changes.keys(), case

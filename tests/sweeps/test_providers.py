@@ -175,7 +175,7 @@ class Elsewhere(Remote):
         return httpx.Client(base_url="http://far/v1", transport=httpx.MockTransport(handle))
 
 
-def heard(chat: bool, status: int, pieces: list[bytes]) -> Iterator[Words | Finished]:
+def answer_events(chat: bool, status: int, pieces: list[bytes]) -> Iterator[Words | Finished]:
     entry = ChatEntry(name="far", title="Far", backend="remote", url="http://far/v1")
     if chat:
         request = ChatRequest(messages=[{"role": "user", "content": "a"}], **PLAIN, seed=1)
@@ -201,7 +201,7 @@ def test_all_words_come_and_nothing_is_made_up(chat: bool):
     for seed in range(CASES):
         draw = random.Random(seed)
         made = answer(draw, chat)
-        *words, end = heard(chat, 200, cut(draw, stream(draw, made)))
+        *words, end = answer_events(chat, 200, cut(draw, stream(draw, made)))
         assert "".join(each.text for each in words) == made.text, seed
         assert (end.reason, set(end.left_out)) == (made.reason, made.left_out), seed
         assert (end.prompt_tokens, end.tokens) == (made.tokens or (None, None)), seed
@@ -216,7 +216,7 @@ def test_a_cut_is_said_to_be_one(chat: bool):
             chunk for chunk in made.chunks if '"finish_reason": "' not in json.dumps(chunk)
         ]
         data = stream(draw, made, done=False)
-        events = heard(chat, 200, cut(draw, data[: draw.randrange(len(data))]))
+        events = answer_events(chat, 200, cut(draw, data[: draw.randrange(len(data))]))
         said, error = until_error(events)
         assert made.text.startswith(said), seed
         assert ("middle" if said else "before its answer") in str(error), (seed, str(error))
@@ -243,13 +243,13 @@ def test_an_error_is_told_in_the_server_s_words(chat: bool):
                          {"error": error, "choices": draw.choice(ODD)}]),
         )  # fmt: skip
         if draw.random() < 0.5:
-            said, found = until_error(heard(chat, 200, cut(draw, stream(draw, made))))
+            said, found = until_error(answer_events(chat, 200, cut(draw, stream(draw, made))))
             assert made.text.startswith(said), seed
         else:
             status = draw.choice([400, 401, 403, 404, 422, 429, 500, 502, 503])
             body = draw.choice([{"error": error}, error, {"message": error}])
             body = f"<html><h1>{words}</h1></html>" if draw.random() < 0.2 else json.dumps(body)
-            said, found = until_error(heard(chat, status, cut(draw, body.encode())))
+            said, found = until_error(answer_events(chat, status, cut(draw, body.encode())))
             assert not said
         assert words in str(found), (seed, str(found))
         check_sentence(found, words)
@@ -264,7 +264,7 @@ def test_whatever_a_server_sends_is_an_answer_or_a_sentence():
             at = draw.randrange(len(data))
             data[at : at + draw.randrange(4)] = draw.randbytes(draw.randrange(4))
         try:
-            *words, end = heard(True, 200, cut(draw, bytes(data)))
+            *words, end = answer_events(True, 200, cut(draw, bytes(data)))
             assert isinstance(end, Finished)
             assert all(isinstance(each.text, str) for each in words)
         except UserError as error:

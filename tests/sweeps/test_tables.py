@@ -81,7 +81,7 @@ def truth_of(draw: random.Random, ascii_only: bool = False, latin: bool = False)
     return Truth(names, columns, decimals)
 
 
-def grouped(value: float, places: int, decimal: str, group: str, indian: bool = False) -> str:
+def group_digits(value: float, places: int, decimal: str, group: str, indian: bool = False) -> str:
     text = f"{abs(value):,.{places}f}"
     if indian:
         whole, _, fraction = text.replace(",", "").partition(".")
@@ -93,7 +93,7 @@ def grouped(value: float, places: int, decimal: str, group: str, indian: bool = 
     return f"-{text}" if value < 0 and float(f"{value:.{places}f}") else text
 
 
-def delimited(
+def write_delimited(
     truth: Truth,
     delimiter: str,
     decimal: str = ".",
@@ -116,7 +116,7 @@ def delimited(
             elif places is None:
                 cells.append(value)
             else:
-                cells.append(grouped(value, places, decimal, group, indian))
+                cells.append(group_digits(value, places, decimal, group, indian))
         writer.writerow(cells)
     return before + file.getvalue()
 
@@ -127,12 +127,12 @@ Written = tuple[Truth, bytes]
 def excel_us(draw: random.Random) -> Written:
     truth = truth_of(draw)
     group = draw.choice(("", ","))
-    return truth, delimited(truth, ",", ".", group).encode("utf-8-sig")
+    return truth, write_delimited(truth, ",", ".", group).encode("utf-8-sig")
 
 
 def excel_german(draw: random.Random) -> Written:
     truth = truth_of(draw, latin=True)
-    text = delimited(truth, ";", ",", draw.choice(("", ".")),
+    text = write_delimited(truth, ";", ",", draw.choice(("", ".")),
                      before=draw.choice(("", "sep=;\r\n")))  # fmt: skip
     return truth, text.encode(draw.choice(("cp1252", "utf-8-sig")))
 
@@ -141,36 +141,36 @@ def excel_french(draw: random.Random) -> Written:
     truth = truth_of(draw, latin=True)
     group = draw.choice(("", "\u00a0", "\u202f", " "))
     encoding = "utf-8" if group == "\u202f" else draw.choice(("cp1252", "utf-8"))
-    return truth, delimited(truth, ";", ",", group).encode(encoding)
+    return truth, write_delimited(truth, ";", ",", group).encode(encoding)
 
 
 def excel_swiss(draw: random.Random) -> Written:
     truth = truth_of(draw, latin=True)
     group = draw.choice(("'", "’"))
-    return truth, delimited(truth, ";", ".", group).encode("cp1252")
+    return truth, write_delimited(truth, ";", ".", group).encode("cp1252")
 
 
 def excel_indian(draw: random.Random) -> Written:
     truth = truth_of(draw)
-    return truth, delimited(truth, ",", ".", ",", indian=True).encode("utf-8-sig")
+    return truth, write_delimited(truth, ",", ".", ",", indian=True).encode("utf-8-sig")
 
 
 def excel_unicode_text(draw: random.Random) -> Written:
     truth = truth_of(draw)
     marks = draw.choice(((".", ""), (",", ""), (",", "."), (".", ",")))
-    return truth, delimited(truth, "\t", *marks).encode("utf-16")
+    return truth, write_delimited(truth, "\t", *marks).encode("utf-16")
 
 
 def excel_mac(draw: random.Random) -> Written:
     truth = truth_of(draw, latin=True)
-    return truth, delimited(truth, ";", ",", end="\r").encode("mac_roman")
+    return truth, write_delimited(truth, ";", ",", end="\r").encode("mac_roman")
 
 
 def libreoffice(draw: random.Random) -> Written:
     truth = truth_of(draw)
     delimiter, decimal = draw.choice(((",", "."), (";", ","), ("\t", ","), ("|", ".")))
     quote = draw.choice((csv.QUOTE_MINIMAL, csv.QUOTE_ALL))
-    return truth, delimited(truth, delimiter, decimal, end="\n", quote=quote).encode()
+    return truth, write_delimited(truth, delimiter, decimal, end="\n", quote=quote).encode()
 
 
 def frame_of(truth: Truth) -> pd.DataFrame:
@@ -198,20 +198,20 @@ def r_table(draw: random.Random) -> Written:
     kind = draw.choice(("csv", "csv2", "table"))
     delimiter, decimal = {"csv": (",", "."), "csv2": (";", ","), "table": (" ", ".")}[kind]
 
-    def quoted(text: str) -> str:
+    def quote(text: str) -> str:
         escaped = text.replace('"', '""')
         return f'"{escaped}"'
 
-    lines = [[quoted(name) for name in truth.names]]
+    lines = [[quote(name) for name in truth.names]]
     if kind != "table":
         lines[0].insert(0, '""')
     for number, row in enumerate(truth.rows, 1):
-        cells = [quoted(str(number))]
+        cells = [quote(str(number))]
         for value, places in zip(row, truth.decimals, strict=True):
             if value is None:
                 cells.append("NA")
             elif places is None:
-                cells.append(quoted(value))
+                cells.append(quote(value))
             else:
                 cells.append(repr(value).removesuffix(".0").replace(".", decimal))
         lines.append(cells)
@@ -227,13 +227,13 @@ def database(draw: random.Random) -> Written:
         column[:] = [each.replace("|", "/") if isinstance(each, str) else each for each in column]
     kind = draw.choice(("mysql", "copy", "psql", "sqlite"))
     if kind == "mysql":
-        text = delimited(truth, "\t", missing=draw.choice(("NULL", "\\N")), end="\n")
+        text = write_delimited(truth, "\t", missing=draw.choice(("NULL", "\\N")), end="\n")
     elif kind == "copy":
-        text = delimited(truth, ",", missing="", end="\n")
+        text = write_delimited(truth, ",", missing="", end="\n")
     elif kind == "sqlite":
-        text = delimited(truth, "|", missing="", end="\n")
+        text = write_delimited(truth, "|", missing="", end="\n")
     else:
-        lines = delimited(truth, "|", end="\n").splitlines()
+        lines = write_delimited(truth, "|", end="\n").splitlines()
         lines = [" " + line.replace("|", " | ") + " " for line in lines if '"' not in line]
         if len(lines) != len(truth.rows) + 1:
             return database(draw)

@@ -50,23 +50,23 @@ def blocks(header: dict[str, Any], *arrays: np.ndarray) -> Response:
     return Response(b"".join(parts), media_type="application/octet-stream")
 
 
-def shown(count: int) -> np.ndarray:
+def shown_rows(count: int) -> np.ndarray:
     return np.linspace(0, count - 1, min(count, SHOWN)).astype(np.int64)
 
 
 @functools.cache
-def made(name: str) -> Dataset:
+def make_dataset(name: str) -> Dataset:
     return make(SETS[name])
 
 
 @functools.cache
-def projected(name: str, dims: int, projection: str) -> Projection:
-    return project(made(name).X, dims, projection)
+def project_dataset(name: str, dims: int, projection: str) -> Projection:
+    return project(make_dataset(name).X, dims, projection)
 
 
 @functools.cache
-def fitted(name: str, clusters: int) -> KMeans:
-    return KMeans(clusters, n_init=1, random_state=0).fit(made(name).X)
+def fit_kmeans(name: str, clusters: int) -> KMeans:
+    return KMeans(clusters, n_init=1, random_state=0).fit(make_dataset(name).X)
 
 
 def app() -> FastAPI:
@@ -77,8 +77,8 @@ def app() -> FastAPI:
     def points(name: str, dims: int = 2, projection: str = "pca", scaling: str = "none"):
         if name not in SETS:
             return JSONResponse({"error": {"message": "This data is no longer here."}}, 404)
-        data, seen = made(name), projected(name, dims, projection)
-        rows = shown(len(data.X))
+        data, seen = make_dataset(name), project_dataset(name, dims, projection)
+        rows = shown_rows(len(data.X))
         # As data far from 0 are sent.
         offset, unit = np.array([100, -50, 0])[:dims], np.array([2, 0.5, 1])[:dims]
         density = None
@@ -109,7 +109,7 @@ def app() -> FastAPI:
     @served.get("/api/v1/clusterings/{job}/labels")
     def labels(job: str, algorithm: str = "kmeans"):
         name, clusters = job.split("-")
-        data, fit = made(name), fitted(name, int(clusters))
+        data, fit = make_dataset(name), fit_kmeans(name, int(clusters))
         found = fit.labels_.astype("<i2")
         found[:: len(found) // 12] = -1
         header = {
@@ -121,12 +121,12 @@ def app() -> FastAPI:
         header["centres"] = fit.cluster_centers_.tolist() if data.X.shape[1] == 2 else None
         # As where the points are a picture's colours.
         header["inks"] = ["#336699", "#cc3311", "#225522"] if name == "colours" else None
-        return blocks({**header, "ellipses": None}, found[shown(len(found))])
+        return blocks({**header, "ellipses": None}, found[shown_rows(len(found))])
 
     @served.post("/api/v1/cluster-animations")
     async def animations(request: Request):
         asked_for = await request.json()
-        X = made(asked_for["data"]).X
+        X = make_dataset(asked_for["data"]).X
         steps, dense = STEPS[asked_for["algorithm"]]
         parameters = asked_for.get("parameters", {})
         eps = parameters.get("eps", 0.15)
@@ -162,14 +162,14 @@ def app() -> FastAPI:
             value = gr.Textbox(elem_id="scene", label="Scene")
             told = gr.Textbox(elem_id="told", label="Told")
         value.submit(lambda text: text, value, shown_plot, queue=False)
-        shown_plot.drawn(_drawn, None, told, **ALWAYS)
+        shown_plot.drawn(_report_points, None, told, **ALWAYS)
         shown_plot.centres(_centres, None, told, **ALWAYS)
-        shown_plot.select(_selected, None, told, **ALWAYS)
+        shown_plot.select(_report_selection, None, told, **ALWAYS)
     styles = [ASSETS / "page.css", ASSETS / "clustering.css"]
     return gr.mount_gradio_app(served, page, path="/", theme=theme(), css_paths=styles)
 
 
-def _drawn(event: gr.EventData) -> str:
+def _report_points(event: gr.EventData) -> str:
     return json.dumps({"drawn": event.points})
 
 
@@ -177,5 +177,5 @@ def _centres(event: gr.EventData) -> str:
     return json.dumps({"centres": event.centres})
 
 
-def _selected(event: gr.EventData) -> str:
+def _report_selection(event: gr.EventData) -> str:
     return json.dumps({"select": event.rows})

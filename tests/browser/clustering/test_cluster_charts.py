@@ -50,7 +50,7 @@ SIZE = {"width": 600, "height": 700}
 def blank(browser) -> Iterator[Page]:
     context = browser.new_context(viewport=SIZE)
     page = context.new_page()
-    page.route(f"{HERE}**", served)
+    page.route(f"{HERE}**", serve)
     yield page
     context.close()
 
@@ -79,7 +79,7 @@ def page(blank) -> Iterator[Page]:
     assert failures == []
 
 
-def served(route) -> None:
+def serve(route) -> None:
     """An empty page and the scripts, as the studio serves them."""
     path = route.request.url.removeprefix(HERE)
     if not path:
@@ -103,7 +103,7 @@ def show(page, html: str) -> None:
     )
 
 
-def told(page) -> list:
+def list_messages(page) -> list:
     return page.evaluate("window.told")
 
 
@@ -131,7 +131,7 @@ def test_the_line_of_eps_is_dragged_and_counts_core_points(page):
     distances = np.linspace(0.01, 1, 100).tolist()
     show(page, k_distance({"distances": distances, "min_samples": 4, "eps": 0.2}, VISITOR))
     drag(page, 0.5)
-    ((name, data),) = told(page)
+    ((name, data),) = list_messages(page)
     assert name == "line"
     assert data["name"] == "eps"
     assert data["value"] == pytest.approx(0.5, abs=0.01)
@@ -143,7 +143,7 @@ def test_the_line_of_eps_is_dragged_and_counts_core_points(page):
 def test_a_click_on_the_line_moves_nothing(page):
     show(page, k_distance({"distances": [0.1, 0.2, 1.0], "min_samples": 4, "eps": 0.2}, VISITOR))
     page.locator(".dragged text").click()
-    assert told(page) == []
+    assert list_messages(page) == []
 
 
 def test_the_line_of_eps_moves_by_keys_and_is_told_when_they_rest(page):
@@ -152,20 +152,20 @@ def test_the_line_of_eps_moves_by_keys_and_is_told_when_they_rest(page):
     for key in ("ArrowUp", "ArrowUp", "PageUp", "ArrowDown"):
         page.keyboard.press(key)
     page.wait_for_function("window.told.length")
-    assert told(page) == [["line", {"name": "eps", "value": 0.255}]]
+    assert list_messages(page) == [["line", {"name": "eps", "value": 0.255}]]
     page.keyboard.press("Home")
     page.wait_for_function("window.told.length == 2")
-    assert told(page)[1][1]["value"] == 0.001
+    assert list_messages(page)[1][1]["value"] == 0.001
     page.keyboard.press("End")
     page.wait_for_function("window.told.length == 3")
-    assert told(page)[2][1]["value"] == 1
+    assert list_messages(page)[2][1]["value"] == 1
 
 
 def test_the_cut_is_dragged_and_colours_the_tree_as_the_page_would(page):
     show(page, dendrogram(TREE[:, :2], TREE[:, 2], 2, VISITOR))
     plot = json.loads(page.locator("figure").get_attribute("data-tree"))
     drag(page, (plot["heights"][-4] + plot["heights"][-5]) / 2 / plot["high"])
-    assert told(page) == [["line", {"name": "clusters", "value": 5}]]
+    assert list_messages(page) == [["line", {"name": "clusters", "value": 5}]]
     shown = branches(page)
     labels = renumber(fcluster(TREE, 5, "maxclust"))
     for leaf, first in enumerate(plot["firsts"]):
@@ -189,7 +189,7 @@ def test_the_cut_moves_by_keys_one_cluster_at_a_time(page):
     page.keyboard.press("ArrowUp")
     # Once they have rested, and on a slow machine between two of them as well.
     page.wait_for_function("window.told.at(-1)?.[1].value === 1")
-    assert told(page)[-1] == ["line", {"name": "clusters", "value": 1}]
+    assert list_messages(page)[-1] == ["line", {"name": "clusters", "value": 1}]
 
 
 def test_a_mark_gives_its_k_by_mouse_and_keys(page):
@@ -198,7 +198,7 @@ def test_a_mark_gives_its_k_by_mouse_and_keys(page):
     page.locator('[data-k="3"] .dot').click()
     page.locator('[data-k="4"]').focus()
     page.keyboard.press("Enter")
-    assert told(page) == [["line", {"name": "clusters", "value": k}] for k in (3, 4)]
+    assert list_messages(page) == [["line", {"name": "clusters", "value": k}] for k in (3, 4)]
     assert page.locator('.mark[aria-pressed="true"]').get_attribute("data-k") == "4"
 
 
@@ -207,7 +207,7 @@ def test_a_card_of_the_comparison_is_picked(page):
             for at, name in enumerate(("kmeans", "birch"))]  # fmt: skip
     show(page, comparison(rows, {}, VISITOR))
     page.locator("[data-algorithm=birch]").click()
-    assert told(page) == [["pick", {"algorithm": "birch"}]]
+    assert list_messages(page) == [["pick", {"algorithm": "birch"}]]
 
 
 def test_marks_have_the_colours_of_their_curves(page):
@@ -244,7 +244,7 @@ DRAWN = {
 }
 
 
-def saved(page, kind: str, folder: Path) -> Path:
+def save_chart(page, kind: str, folder: Path) -> Path:
     """The file that the menu of the first chart gives."""
     page.locator(".save summary").first.click()
     with page.expect_download() as coming:
@@ -288,7 +288,7 @@ def places(root: ET.Element, title: str) -> list[tuple[float, float]]:
 def test_a_saved_elbow_holds_the_points_of_its_curve(page, tmp_path):
     ks, inertia = [1, 2, 3, 5], [100.0, 40.0, 20.0, 15.0]
     show(page, chart("elbow", {"ks": ks, "inertia": inertia, "knee": 2}, VISITOR))
-    path = saved(page, "svg", tmp_path)
+    path = save_chart(page, "svg", tmp_path)
     assert path.name == "clusters-elbow.svg"
     root = ET.parse(path).getroot()
     at = np.array(places(root, r"k = \d: J = [\d.]+"))
@@ -345,14 +345,14 @@ def test_a_chart_is_saved_whole_the_same_from_a_phone_and_in_its_colours(
 ):
     page.set_viewport_size({"width": 1280, "height": 800})
     show(page, EVERY_CHART[name]())
-    path = saved(page, "svg", tmp_path)
+    path = save_chart(page, "svg", tmp_path)
     text = path.read_text(encoding="utf-8")
     root = ET.fromstring(text)
     assert {each.tag.removeprefix(SVG) for each in root.iter()} <= DRAWN
     assert not re.search(r"var\(|url\(|color-mix|href|javascript| on\w+=", text)
     assert page.locator("h4").first.inner_text() == root.findtext(f"{SVG}title")
     page.set_viewport_size({"width": 390, "height": 800})
-    again = saved(page, "svg", tmp_path)
+    again = save_chart(page, "svg", tmp_path)
     assert again.name == path.name
     assert again.read_text(encoding="utf-8") == text
 
@@ -368,7 +368,7 @@ def test_what_people_wrote_stays_text_in_a_saved_chart(page, tmp_path):
     wild = f"<script>alert(1)</script> {EVIL} \x01"
     agreement = RESULT["agreement"] | {"classes": [wild, "b"]}
     show(page, confusion(agreement, VISITOR))
-    root = ET.parse(saved(page, "svg", tmp_path)).getroot()
+    root = ET.parse(save_chart(page, "svg", tmp_path)).getroot()
     assert {each.tag.removeprefix(SVG) for each in root.iter()} <= DRAWN
     assert wild.replace("\x01", "\ufffd") in {each.text for each in root.iter(f"{SVG}title")}
 
@@ -377,8 +377,8 @@ def test_what_people_wrote_stays_text_in_a_saved_chart(page, tmp_path):
 def test_a_saved_picture_is_twice_as_sharp_on_the_ground_of_the_page(page, tmp_path, dark):
     show(page, chart("silhouette", DATA["silhouette"], VISITOR))
     page.evaluate("dark => document.body.classList.toggle('dark', dark)", dark)
-    root = ET.parse(saved(page, "svg", tmp_path)).getroot()
-    picture = Image.open(saved(page, "png", tmp_path)).convert("RGB")
+    root = ET.parse(save_chart(page, "svg", tmp_path)).getroot()
+    picture = Image.open(save_chart(page, "png", tmp_path)).convert("RGB")
     assert picture.size == tuple(2 * side for side in size(root))
     assert "#{:02x}{:02x}{:02x}".format(*picture.getpixel((1, 1))) == (DARK if dark else LIGHT)
     marks = places(root, r"k = \d: silhouette [\d.]+")
@@ -405,7 +405,7 @@ def test_a_chart_is_saved_by_keys(page, tmp_path):
     assert coming.value.suggested_filename == "clusters-gap.png"
     assert Image.open(coming.value.path()).format == "PNG"
     assert not page.locator(".save").evaluate("menu => menu.open")
-    assert told(page) == []
+    assert list_messages(page) == []
 
 
 def test_a_line_is_saved_where_it_was_dragged_to(page, tmp_path):
@@ -413,7 +413,7 @@ def test_a_line_is_saved_where_it_was_dragged_to(page, tmp_path):
     line = page.locator(".dragged")
     line.focus()
     page.keyboard.press("ArrowDown")
-    root = ET.parse(saved(page, "svg", tmp_path)).getroot()
+    root = ET.parse(save_chart(page, "svg", tmp_path)).getroot()
     assert "k = 3" in words(root)
     (plot,) = plots(root)
     found = {each.get("class") for each in plot.iter(f"{SVG}path")}

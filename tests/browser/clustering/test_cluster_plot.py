@@ -21,7 +21,7 @@ from pipelines.clustering.steps.kmeans import first_centres
 from studio.core.palette import CLUSTERS
 from tests.browser.clustering.cluster_stub import SETS, app
 from tests.browser.page.test_look import PHONE
-from tests.studio.served import served
+from tests.studio.served import serve_app
 
 PLOT = "window.atelierPlots.plot"
 READY = "window.atelierPlots?.plot?.layers.ratio"
@@ -30,13 +30,13 @@ revisions = itertools.count(1)
 
 @pytest.fixture(scope="module")
 def address():
-    with served(app()) as address:
+    with serve_app(app()) as address:
         yield address
 
 
 @pytest.fixture(scope="module")
-def opened(address, browser):
-    """``opened(**options of the context)``: the page; its errors fail the test that opened it."""
+def open_plot(address, browser):
+    """``open_plot(**options of the context)``: the page; its errors fail its test."""
     contexts, problems = [], []
 
     def open_page(**options):
@@ -56,8 +56,8 @@ def opened(address, browser):
 
 
 @pytest.fixture(scope="module")
-def page(opened):
-    return opened()
+def page(open_plot):
+    return open_plot()
 
 
 def state(page) -> dict:
@@ -72,12 +72,12 @@ def show(page, **scene) -> dict:
     page.wait_for_function(
         f"(revision) => {PLOT}.state().revision === revision && !{PLOT}.state().busy", arg=revision
     )
-    drawn(page)
-    drawn(page)  # in the size that what stands beside it leaves
+    wait_for_frame(page)
+    wait_for_frame(page)  # in the size that what stands beside it leaves
     return state(page)
 
 
-def drawn(page) -> None:
+def wait_for_frame(page) -> None:
     """Waits until what has happened so far is drawn."""
     page.evaluate(
         "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
@@ -98,7 +98,7 @@ def point(page, at: int) -> list[float]:
     )
 
 
-def told(page, name: str):
+def last_message(page, name: str):
     """What the page was told last, under this name."""
     page.wait_for_function(f"document.querySelector('#told textarea').value.includes('\"{name}\"')")
     return json.loads(page.input_value("#told textarea"))[name]
@@ -159,7 +159,7 @@ def test_the_wheel_zooms_where_the_pointer_is_and_a_double_click_shows_all_again
     page.mouse.move(x, y)
     page.mouse.wheel(0, -240)
     page.wait_for_function(f"{PLOT}.state().zoom > 1.4")
-    drawn(page)
+    wait_for_frame(page)
     assert point(page, 3) == pytest.approx([x, y], abs=1)
     box = page.locator("#plot .over").bounding_box()
     page.mouse.move(box["x"] + 90, box["y"] + 90)
@@ -167,7 +167,7 @@ def test_the_wheel_zooms_where_the_pointer_is_and_a_double_click_shows_all_again
     page.mouse.down()
     page.mouse.move(box["x"] + 130, box["y"] + 110, steps=4)
     page.mouse.up()
-    drawn(page)
+    wait_for_frame(page)
     assert point(page, 3) == pytest.approx([before[0] + 40, before[1] + 20], abs=1)
     page.mouse.dblclick(box["x"] + 90, box["y"] + 90)
     assert not state(page)["moved"]
@@ -198,7 +198,7 @@ def test_what_is_circled_with_shift_is_selected_and_told(page):
         page.mouse.move(box["x"] + x, box["y"] + y, steps=3)
     page.mouse.up()
     page.keyboard.up("Shift")
-    rows = told(page, "select")
+    rows = last_message(page, "select")
     assert set(rows) == set(np.flatnonzero(X[:, 0] < 0).tolist())
     expect(page.locator("#plot .selection")).to_contain_text(f"{len(rows)} points selected")
     page.focus("#plot .over")
@@ -283,7 +283,7 @@ def test_points_are_drawn_erased_and_brought_back(page):
     x, y = box["x"] + 120, box["y"] + 120
     page.mouse.click(x, y)
     expect(page.locator("#plot .drawn")).to_have_text("1 points")
-    (only,) = told(page, "drawn")
+    (only,) = last_message(page, "drawn")
     assert page.evaluate("([x, y]) => window.atelierPlots.plot.pixel(x, y)", only) == pytest.approx(
         [x, y], abs=0.6
     )
@@ -305,7 +305,7 @@ def test_points_are_drawn_erased_and_brought_back(page):
         f"JSON.parse(document.querySelector('#told textarea').value).drawn?.length === {sprayed}"
     )
     # What the page sends back does not undo what is drawn since; other points take its place.
-    assert show(page, mode="draw", points=told(page, "drawn"))["sketched"] == sprayed
+    assert show(page, mode="draw", points=last_message(page, "drawn"))["sketched"] == sprayed
     page.get_by_role("button", name="Clear").click()
     assert state(page)["sketched"] == 0
     page.get_by_role("button", name="Undo").click()
@@ -323,7 +323,7 @@ def test_centres_are_set_moved_and_taken_away(page):
     page.wait_for_function(
         "JSON.parse(document.querySelector('#told textarea').value || '{}').centres?.length === 3"
     )
-    first = told(page, "centres")[0]
+    first = last_message(page, "centres")[0]
     assert first == pytest.approx([-0.5, 0.5], abs=0.01)
     x, y = page.evaluate("(place) => window.atelierPlots.plot.pixel(...place)", first)
     page.mouse.move(x, y)
@@ -373,7 +373,7 @@ def test_the_shading_has_the_colours_of_the_clusters_that_are_not_hidden(page):
     for colour in (first, second):
         assert (np.abs(before[dense, :3] - colour).max(axis=1) < 30).sum() > 20
     page.locator("#plot .legend button[data-label='0']").click()
-    drawn(page)
+    wait_for_frame(page)
     after = np.array(page.evaluate(SHADED))
     of_first = dense & (np.abs(before[:, :3] - first).max(axis=1) < 4)
     assert (after[of_first, 3] < 60).all()
@@ -404,7 +404,7 @@ def test_what_is_known_of_a_point_goes_with_it_when_the_picture_moves(page):
     tip = page.locator("#plot .tip")
     expect(tip).to_be_visible()
     page.evaluate(f"{PLOT}.camera.drag(-40, 30); {PLOT}.onMove()")
-    drawn(page)
+    wait_for_frame(page)
     (x, y), box = point(page, 17), tip.bounding_box()
     assert 10 <= max(box["x"] - x, x - box["x"] - box["width"]) <= 22
     page.evaluate(f"{PLOT}.camera.drag(-5000, 0); {PLOT}.onMove()")
@@ -421,11 +421,11 @@ def test_a_space_is_turned_by_dragging(page):
     page.mouse.down()
     page.mouse.move(box["x"] + 300, box["y"] + 220, steps=4)
     page.mouse.up()
-    drawn(page)
+    wait_for_frame(page)
     after = page.evaluate(f"[...{PLOT}.layers.screen.slice(0, 60)]")
     assert np.abs(np.subtract(after, before)).max() > 20
     page.mouse.dblclick(box["x"] + 200, box["y"] + 200)
-    drawn(page)
+    wait_for_frame(page)
     assert page.evaluate(f"[...{PLOT}.layers.screen.slice(0, 60)]") == pytest.approx(before)
 
 
@@ -437,7 +437,7 @@ def test_pictures_lie_at_their_points_and_more_of_them_closer_by(page):
     first = state(page)["thumbs"]
     assert 3 <= first < seen["points"]
     page.evaluate(f"{PLOT}.camera.zoomAt(3, ...{PLOT}.layers.screen.slice(0, 2)); {PLOT}.onMove()")
-    drawn(page)
+    wait_for_frame(page)
     page.wait_for_function(loaded)
     at = page.evaluate(f"{PLOT}.thumbs.seen.at(-1).at")
     page.mouse.move(*point(page, at))
@@ -507,13 +507,13 @@ def test_what_is_refused_is_said_and_another_scene_is_shown_afterwards(page):
 
 @pytest.mark.deep
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_it_fits_a_phone_in_both_themes(opened, address, theme):
-    page = opened(**PHONE)
+def test_it_fits_a_phone_in_both_themes(open_plot, address, theme):
+    page = open_plot(**PHONE)
     page.goto(f"{address}/?__theme={theme}")
     page.wait_for_function(READY)
     animate(page, "moons", "dbscan")
     page.evaluate(f"{PLOT}.player.seek(100)")
-    drawn(page)
+    wait_for_frame(page)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     boxes = {
         name: page.locator(f"#plot .{name}").bounding_box() for name in ("frame", "player", "side")
@@ -523,7 +523,7 @@ def test_it_fits_a_phone_in_both_themes(opened, address, theme):
 
 
 @pytest.mark.deep
-def test_it_speaks_chinese(opened):
-    page = opened(locale="zh-CN")
+def test_it_speaks_chinese(open_plot):
+    page = open_plot(locale="zh-CN")
     animate(page, "few", "kmeans", clusters=3)
     expect(page.locator("#plot .sentence")).to_contain_text("选定 3 个中心")

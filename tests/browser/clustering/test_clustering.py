@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageDraw
 from playwright.sync_api import Page, expect
 
-from tests.browser.page.settled import TWO_FRAMES, settled
+from tests.browser.page.settled import TWO_FRAMES, wait_until_settled
 from tests.patience import PATIENCE
 
 PLOT = "window.atelierPlots?.['cluster-plot']?.state()"
@@ -74,7 +74,7 @@ def test_no_algorithm_stumbles_over_the_values_of_the_one_before(page):
                         ("agglomerative", "Agglomerative clustering")):  # fmt: skip
         choose(page, "algorithm", title)
         page.locator(f"#cluster-about [data-algorithm={name}]").wait_for()
-    settled(page)
+    wait_until_settled(page)
     expect(page.locator(".toast-body")).to_have_count(0)
 
 
@@ -84,7 +84,7 @@ def test_a_refusal_is_foreseen_and_the_button_leads_from_the_lesson_to_it(page):
     expect(page.locator("#cluster-data-said")).to_contain_text("150 points")
     choose(page, "algorithm", "K-Means")
     page.locator("#cluster-about [data-algorithm=kmeans]").wait_for()
-    settled(page)  # the default comes late
+    wait_until_settled(page)  # the default comes late
     page.get_by_label("Clusters (k)").first.fill("200")
     foreseen = page.locator("#cluster-foreseen")
     expect(foreseen).to_contain_text("200 clusters cannot be made of 150 points")

@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from pipelines.clustering.lessons import LESSONS, lesson
 from studio.i18n import LANGUAGES
-from tests.studio.served import served
+from tests.studio.served import serve_app
 
 DELIMITERS = [
     {"left": "$$", "right": "$$", "display": True},
@@ -28,7 +28,7 @@ def lessons(browser):
                     latex_delimiters=DELIMITERS,
                     elem_id=f"{name}-{language}",
                 )
-    with served(gr.mount_gradio_app(FastAPI(), blocks, path="/")) as address:
+    with serve_app(gr.mount_gradio_app(FastAPI(), blocks, path="/")) as address:
         page = browser.new_page(viewport={"width": 390, "height": 900})
         page.goto(address)
         expect(page.locator(f"#{LESSONS[-1]}-zh .katex").first).to_be_visible()

@@ -17,13 +17,13 @@ TWO_FRAMES = "new Promise((done) => requestAnimationFrame(() => requestAnimation
 
 
 def be_patient(browser: Browser) -> None:
-    """All pages of ``browser`` wait as long as tests do, and can be asked for :func:`settled`.
+    """All pages of ``browser`` wait as long as tests do, and :func:`wait_until_settled` takes them.
 
     Playwright gives up after 30 s by itself.
     """
 
     def patient(make: Callable[..., Any]) -> Callable[..., Any]:
-        def made(**options: Any) -> Any:
+        def make_page(**options: Any) -> Any:
             context = page = make(**options)
             if isinstance(page, Page):
                 context = page.context
@@ -32,7 +32,7 @@ def be_patient(browser: Browser) -> None:
             context.on("page", _watch)
             return page
 
-        return made
+        return make_page
 
     browser.new_context, browser.new_page = patient(browser.new_context), patient(browser.new_page)
 
@@ -55,7 +55,7 @@ def _watch(page: Page) -> None:
     page.on("domcontentloaded", lambda _: page.on_their_way.clear())  # another page by now
 
 
-def settled(page: Page) -> None:
+def wait_until_settled(page: Page) -> None:
     """Waits until all that was asked for is answered, shown, and has led to nothing more.
 
     Not for a page that watches a running job: its watch is answered at the job's end.

@@ -28,7 +28,7 @@ DESKTOP = {"width": 1280, "height": 900}
 SCHEMES = ("light", "dark")
 
 
-def prepared(page: Page) -> Page:
+def prepare(page: Page) -> Page:
     page.add_style_tag(content=STILL)  # a colour on its way to another one is none of the page's
     page.evaluate(f"{AXE};1")
     return page
@@ -59,7 +59,7 @@ def test_no_tab_breaks_a_rule_and_no_label_is_left_as_a_marker(visit):
 
     What is around the tabs is looked at once.
     """
-    page = prepared(visit(viewport=PHONE, has_touch=True))
+    page = prepare(visit(viewport=PHONE, has_touch=True))
     found = {}
     for number, id in enumerate(each_tab(page)):
         found[id] = violations(page, SCHEMES[number > 6], in_tab=number > 0)
@@ -73,7 +73,7 @@ def test_no_tab_breaks_a_rule_and_no_label_is_left_as_a_marker(visit):
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
 @pytest.mark.parametrize("locale", ["en-US", "zh-CN"])
 def test_no_tab_breaks_a_rule_in_any_language_theme_or_width(visit, locale, viewport):
-    page = prepared(visit(locale=locale, viewport=viewport))
+    page = prepare(visit(locale=locale, viewport=viewport))
     found = {(id, scheme): violations(page, scheme) for id in each_tab(page) for scheme in SCHEMES}
     page.click("[role=tab][data-tab-id=gallery]")
     page.locator("#gallery-pictures .picture").last.click()

@@ -31,7 +31,7 @@ def test_the_example_of_the_readme_is_used(tmp_path, browser):
         refused = client.post("jobs/mix", json={"name": "moss"}, headers=chinese)
         assert refused.status_code == 404
         assert refused.json()["error"]["message"] == "您的调色板中没有颜色 moss。"
-        job = wait_for(httpx.Client(base_url=address), _sent(client, "brick"))
+        job = wait_for(httpx.Client(base_url=address), _submit(client, "brick"))
         assert job["result"] == {"value": COLOURS["brick"]}
         data = httpx.get(f"{address}/{job['pictures'][0]['url']}").content
         assert Image.open(BytesIO(data)).getpixel((9, 9)) == (0xB2, 0x40, 0x2A)
@@ -50,5 +50,5 @@ def test_the_example_of_the_readme_is_used(tmp_path, browser):
         context.close()
 
 
-def _sent(client: httpx.Client, name: str) -> str:
+def _submit(client: httpx.Client, name: str) -> str:
     return client.post("jobs/mix", json={"name": name}).json()["id"]

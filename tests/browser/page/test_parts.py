@@ -16,7 +16,7 @@ from tests.patience import wait_until
 from tests.studio.live import live_studio, options_for, paint
 
 
-def fetched(page: Page) -> list[str]:
+def list_fetched(page: Page) -> list[str]:
     """The tabs that the page has asked for."""
     urls = page.evaluate("performance.getEntriesByType('resource').map((each) => each.name)")
     return [url.split("/tabs/")[1].removesuffix(".json") for url in urls if "/tabs/" in url]
@@ -29,7 +29,7 @@ def test_tabs_are_built_when_they_are_opened_or_sent_something(visit, studio):
     page = visit(path="?tab=gallery")
     page.locator("#gallery-pictures .picture").nth(1).click()
     expect(page.locator("#gallery-details .prompt")).to_have_text("an older picture")
-    assert fetched(page) == ["gallery"]
+    assert list_fetched(page) == ["gallery"]
     assert page.locator("#prompt").count() == 0
     page.click("#gallery-use")  # into the tab that came along, and waited
     expect(page.locator("#paint-panel .picture")).to_be_visible()  # when it was filled in, before
@@ -37,7 +37,7 @@ def test_tabs_are_built_when_they_are_opened_or_sent_something(visit, studio):
     open_tab(page, "Gallery")
     page.click("#gallery-compare")  # into a tab that was never there
     expect(page.locator("#compare-prompt textarea")).to_have_value("an older picture")
-    assert {"gallery", "compare"} <= {*fetched(page)} < {"gallery", "compare", "steer", "chat"}
+    assert {"gallery", "compare"} <= {*list_fetched(page)} < {"gallery", "compare", "steer", "chat"}
 
 
 def test_a_tab_that_is_sent_something_is_shown_while_it_is_still_being_fetched(visit, studio):
@@ -104,7 +104,7 @@ def test_tabs_that_come_later_have_the_controls_that_they_have_in_a_whole_page(
             wait_until(lambda: controls(later) == controls(whole))  # what is filled in late too
             count += len(controls(whole))
         assert count > 200
-        assert fetched(whole) == []
+        assert list_fetched(whole) == []
 
 
 def controls(page: Page) -> list[str]:

@@ -7,7 +7,7 @@ import time
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.teaching import opened as teaching
+from tests.browser.teaching import open_teach_tab as teaching
 from tests.patience import wait_until
 
 WINDOW = 2000  # ms

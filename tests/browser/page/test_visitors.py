@@ -16,7 +16,7 @@ PASSWORD = "only for friends"
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory, twin_home):
+def share_address(tmp_path_factory, twin_home):
     guests = Account("guest", hash_made_password(PASSWORD), None)
     options = options_for(tmp_path_factory.mktemp("shared") / "home", twin_home, accounts=(guests,))
     with live_studio(options) as (_, address):
@@ -24,7 +24,7 @@ def shared(tmp_path_factory, twin_home):
 
 
 @pytest.fixture
-def guest(shared, browser):
+def guest(share_address, browser):
     """``guest()``: the page of a guest who has just logged in, in a browser of their own."""
     contexts = []
 
@@ -32,7 +32,7 @@ def guest(shared, browser):
         context = browser.new_context(**USUAL)
         contexts.append(context)
         page = context.new_page()
-        page.goto(shared)
+        page.goto(share_address)
         page.fill("input[name=password]", PASSWORD)
         page.click("button")
         page.locator("#paint").wait_for()
@@ -43,8 +43,8 @@ def guest(shared, browser):
         context.close()
 
 
-def test_a_guest_sees_neither_job_nor_picture_of_another(guest, shared):
-    with httpx.Client(base_url=shared, timeout=PATIENCE) as ann:
+def test_a_guest_sees_neither_job_nor_picture_of_another(guest, share_address):
+    with httpx.Client(base_url=share_address, timeout=PATIENCE) as ann:
         ann.post("/login", data={"name": "guest", "password": PASSWORD})
         (painted,) = paint(ann, prompt="ann's secret mug")["pictures"]
         assert ann.get(painted["url"]).status_code == 200
@@ -56,14 +56,14 @@ def test_a_guest_sees_neither_job_nor_picture_of_another(guest, shared):
     ben.get_by_role("tab", name="Gallery").click()
     expect(ben.locator("#gallery-pictures .empty-state")).to_be_visible()
     assert "secret mug" not in ben.content()
-    picture = f"{shared}/{painted['url'].removeprefix('/')}"
+    picture = f"{share_address}/{painted['url'].removeprefix('/')}"
     assert ben.request.get(picture).status == 404
     assert httpx.get(picture, follow_redirects=False).status_code in (303, 401)
 
 
 @pytest.mark.deep
-def test_logging_out_by_the_header_ends_the_session(guest, shared):
+def test_logging_out_by_the_header_ends_the_session(guest, share_address):
     page = guest()
     page.get_by_role("button", name="Log out").click()
     page.locator("input[name=password]").wait_for()
-    assert page.request.get(f"{shared}/api/v1/jobs").status == 401
+    assert page.request.get(f"{share_address}/api/v1/jobs").status == 401

@@ -53,13 +53,13 @@ def test_a_last_turn_that_does_not_fit_is_refused_with_both_numbers():
 def test_tokens_are_counted_about_log_of_the_turns_times():
     calls = 0
 
-    def counted(messages) -> int:
+    def count_calls(messages) -> int:
         nonlocal calls
         calls += 1
         return count(messages)
 
     messages = talk(*["u:uu", "a:aa"] * 500, "u:u")
-    kept, dropped = fit(messages, counted, limit=40, answer=10)
+    kept, dropped = fit(messages, count_calls, limit=40, answer=10)
 
     assert 26 < count(kept) <= 30
     assert len(kept) + dropped == len(messages)

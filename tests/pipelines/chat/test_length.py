@@ -15,7 +15,7 @@ from pipelines.core.errors import BadRequest, validate
 ODDS = tuple(TokenOdds("", None, b"") for _ in range(3))
 
 
-def asking(*said: str, **fields) -> ChatRequest:
+def request_of(*said: str, **fields) -> ChatRequest:
     roles = itertools.cycle(("user", "assistant"))
     messages = [{"role": next(roles), "content": content} for content in said]
     return validate(ChatRequest, {"messages": messages, **fields})
@@ -24,9 +24,9 @@ def asking(*said: str, **fields) -> ChatRequest:
 @pytest.mark.parametrize(
     ("request_", "event", "pieces"),
     [
-        (asking("Hi"), Words("abcd", 2), ["abcd", "abcd", "ab"]),
-        (asking("Hi", "12345", continue_last=True), Words("abcd", 2), ["abcd", "a"]),
-        (asking("Hi"), Words("", 3, ODDS), ["", "", "", ""]),
+        (request_of("Hi"), Words("abcd", 2), ["abcd", "abcd", "ab"]),
+        (request_of("Hi", "12345", continue_last=True), Words("abcd", 2), ["abcd", "a"]),
+        (request_of("Hi"), Words("", 3, ODDS), ["", "", "", ""]),
     ],
 )
 def test_an_answer_without_an_end_is_given_one(
@@ -52,14 +52,14 @@ def test_an_answer_without_an_end_is_given_one(
 def test_a_shorter_answer_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(engine, "MAX_ANSWER", 10)
     events = [Words("abcd", 1), Words("efghi", 1), Finished("stop", 1, 0, 2, 0.1, 0.1)]
-    assert list(engine._within_length(asking("Hi"), iter(events))) == events
+    assert list(engine._within_length(request_of("Hi"), iter(events))) == events
 
 
 def test_a_long_answer_can_be_asked_about_and_not_gone_on_with_for_ever():
-    assert asking("Hi", "x" * MAX_ANSWER, "And?")
-    assert asking("Hi", "x" * (MAX_ANSWER - 1), continue_last=True)
+    assert request_of("Hi", "x" * MAX_ANSWER, "And?")
+    assert request_of("Hi", "x" * (MAX_ANSWER - 1), continue_last=True)
     with pytest.raises(BadRequest, match="Ask for the rest in a new message"):
-        asking("Hi", "x" * MAX_ANSWER, continue_last=True)
+        request_of("Hi", "x" * MAX_ANSWER, continue_last=True)
 
 
 @pytest.mark.parametrize(("role", "limit"), [("user", MAX_TEXT), ("system", MAX_TEXT),

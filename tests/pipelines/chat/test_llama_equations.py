@@ -21,7 +21,7 @@ def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
     return x / torch.sqrt((x**2).mean(dim=-1, keepdim=True) + eps) * weight
 
 
-def rotated(x: torch.Tensor, base: float) -> torch.Tensor:
+def rotate(x: torch.Tensor, base: float) -> torch.Tensor:
     """RoPE: at position t the pair (i, i + d/2) of a head turns by the angle t · base^(−2i/d).
 
     The pairs are half-split, as transformers' files have them; Meta's are interleaved (2i, 2i + 1).
@@ -39,8 +39,8 @@ def rotated(x: torch.Tensor, base: float) -> torch.Tensor:
 
 def attention(n, weights, heads, kv_heads, base):  # (T, D) → (T, D)
     positions, d = len(n), weights["q_proj"].shape[0] // heads
-    q = rotated((n @ weights["q_proj"].T).view(positions, heads, d), base)
-    k = rotated((n @ weights["k_proj"].T).view(positions, kv_heads, d), base)
+    q = rotate((n @ weights["q_proj"].T).view(positions, heads, d), base)
+    k = rotate((n @ weights["k_proj"].T).view(positions, kv_heads, d), base)
     v = (n @ weights["v_proj"].T).view(positions, kv_heads, d)  # values are not turned
     outputs = []
     for head in range(heads):

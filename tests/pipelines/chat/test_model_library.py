@@ -50,7 +50,7 @@ def shorten(cache: ModelCache, id: str = ID, owner: str = "anna", **changes) -> 
 
 
 @pytest.fixture(scope="module")
-def shortened(tmp_path_factory) -> Path:
+def shortened_home(tmp_path_factory) -> Path:
     """A home with a model ``base`` and what Anna has shortened of it; treat it as read-only."""
     home = tmp_path_factory.mktemp("library")
     save_llama(home / "chat" / "base", blocks=3)
@@ -60,9 +60,9 @@ def shortened(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def home(shortened: Path, tmp_path: Path) -> Path:
+def home(shortened_home: Path, tmp_path: Path) -> Path:
     """A copy of it."""
-    return Path(shutil.copytree(shortened, tmp_path / "home"))
+    return Path(shutil.copytree(shortened_home, tmp_path / "home"))
 
 
 @pytest.fixture
@@ -135,9 +135,9 @@ def test_only_its_owner_deletes_it(home):
 
 
 @pytest.mark.parametrize("id", ["", "*", "../chat/base", "a" * 31, "A" * 32, "a" * 32 + "\n"])
-def test_what_is_no_id_names_no_folder(shortened, id):
+def test_what_is_no_id_names_no_folder(shortened_home, id):
     with pytest.raises(NotFound):
-        ModelLibrary(shortened).by_id(id)
+        ModelLibrary(shortened_home).by_id(id)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ GROWS = "{% set ns = namespace(s='x') %}{% for a in range(99) %}{% set ns.s = ns
 
 
 @pytest.fixture(autouse=True, scope="module")
-def ended():
+def end_process():
     """No process is left."""
     yield
     for renderer in process._PROCESSES._renderers.values():

@@ -19,7 +19,7 @@ def talk(*pairs: str) -> list[ChatMessage]:
     return [ChatMessage(role=roles[pair[0]], content=pair[2:]) for pair in pairs]
 
 
-def shown(messages) -> list[str]:
+def short_forms(messages) -> list[str]:
     return [f"{message.role[0]}:{message.content}" for message in messages]
 
 
@@ -27,13 +27,13 @@ def prompt(template: str, *pairs: str) -> str:
     """What a model with this template is given."""
     tokens = {"bos_token": "<s>", "eos_token": "</s>"}
 
-    def rendered(messages, continue_last: bool) -> str:
+    def render_text(messages, continue_last: bool) -> str:
         parts = render(template, messages, (), continue_last=continue_last, tokens=tokens)
         return "".join(part.text for part in parts)
 
     messages = talk(*pairs)
     request = ChatRequest(messages=messages, continue_last=messages[-1].role == "assistant")
-    return _tokens(request.messages, request, SimpleNamespace(prompt=rendered))
+    return _tokens(request.messages, request, SimpleNamespace(prompt=render_text))
 
 
 @pytest.mark.parametrize(
@@ -49,13 +49,13 @@ def prompt(template: str, *pairs: str) -> str:
 )
 def test_instructions_go_to_the_question_beside_them(pairs, folded):
     first, second, *_ = arrangements(talk(*pairs))
-    assert shown(first) == pairs
-    assert shown(second) == folded
+    assert short_forms(first) == pairs
+    assert short_forms(second) == folded
 
 
 def test_one_role_in_a_row_becomes_one_message_and_empty_answers_go():
     *_, last = arrangements(talk("u:a", "a:", "u:b", "s:c", "u:d", "a:"))
-    assert shown(last) == ["u:a\n\nb\n\nc\n\nd", "a:"]
+    assert short_forms(last) == ["u:a\n\nb\n\nc\n\nd", "a:"]
     assert len(list(arrangements(talk("s:a", "u:b", "a:c", "u:d")))) == 1
 
 
@@ -87,4 +87,4 @@ def test_what_no_arrangement_helps_is_refused_for_the_conversation_s_own_reason(
 def test_instructions_right_before_a_question_stay_with_it():
     messages = talk("s:ss", "u:uuuu", "a:aaaa", "s:x", "u:u")
     kept, dropped = fit(messages, lambda some: sum(len(m.content) for m in some), 8, 2)
-    assert (shown(kept), dropped) == (["s:ss", "s:x", "u:u"], 2)
+    assert (short_forms(kept), dropped) == (["s:ss", "s:x", "u:u"], 2)

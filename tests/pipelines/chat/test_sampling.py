@@ -23,7 +23,7 @@ def of(*probabilities: float) -> torch.Tensor:
     return torch.tensor(probabilities).log()
 
 
-def shown(probabilities: torch.Tensor) -> list[float]:
+def rounded_list(probabilities: torch.Tensor) -> list[float]:
     return [round(value, 4) for value in probabilities.tolist()]
 
 
@@ -74,42 +74,47 @@ def test_all_off_is_softmax():
 
 
 def test_top_k_keeps_the_likeliest_and_shares_the_rest_among_them():
-    assert shown(reshape(of(0.1, 0.5, 0.1, 0.3), Sampling(top_k=2))) == [0, 0.625, 0, 0.375]
+    assert rounded_list(reshape(of(0.1, 0.5, 0.1, 0.3), Sampling(top_k=2))) == [0, 0.625, 0, 0.375]
 
 
 def test_top_p_keeps_the_token_that_reaches_it():
     logits = of(0.4, 0.3, 0.2, 0.1)
-    assert shown(reshape(logits, Sampling(top_p=0.4))) == [1, 0, 0, 0]
-    assert shown(reshape(logits, Sampling(top_p=0.41))) == [0.5714, 0.4286, 0, 0]
+    assert rounded_list(reshape(logits, Sampling(top_p=0.4))) == [1, 0, 0, 0]
+    assert rounded_list(reshape(logits, Sampling(top_p=0.41))) == [0.5714, 0.4286, 0, 0]
 
 
 def test_min_p_is_a_share_of_the_likeliest():
-    assert shown(reshape(of(0.5, 0.26, 0.24), Sampling(min_p=0.5))) == [0.6579, 0.3421, 0]
+    assert rounded_list(reshape(of(0.5, 0.26, 0.24), Sampling(min_p=0.5))) == [0.6579, 0.3421, 0]
 
 
 def test_top_p_counts_what_top_k_has_left():
     # Of 0.4 and 0.3 the first alone has 4/7 = 0.571: enough for 0.5, though 0.4 would not be.
-    assert shown(reshape(of(0.4, 0.3, 0.2, 0.1), Sampling(top_k=2, top_p=0.5))) == [1, 0, 0, 0]
+    assert rounded_list(reshape(of(0.4, 0.3, 0.2, 0.1), Sampling(top_k=2, top_p=0.5))) == [
+        1,
+        0,
+        0,
+        0,
+    ]
 
 
 def test_temperature_comes_after_the_cuts():
     # At temperature 2 the first would have 0.45: before the cut, two would be kept.
     found = reshape(of(0.6, 0.2, 0.1, 0.1), Sampling(top_p=0.5, temperature=2.0))
-    assert shown(found) == [1, 0, 0, 0]
+    assert rounded_list(found) == [1, 0, 0, 0]
 
 
 def test_temperature_two_takes_the_root_of_the_odds():
-    assert shown(reshape(of(0.8, 0.2), Sampling(temperature=2.0))) == [0.6667, 0.3333]
+    assert rounded_list(reshape(of(0.8, 0.2), Sampling(temperature=2.0))) == [0.6667, 0.3333]
 
 
 def test_temperature_zero_takes_the_first_of_the_likeliest():
     logits = torch.tensor([1.0, 7.0, 7.0, 2.0])
-    assert shown(reshape(logits, Sampling(temperature=0, top_p=0.1))) == [0, 1, 0, 0]
+    assert rounded_list(reshape(logits, Sampling(temperature=0, top_p=0.1))) == [0, 1, 0, 0]
 
 
 def test_the_smallest_temperature_makes_no_infinities():
     found = reshape(torch.tensor([30000.0, 29999.0]), Sampling(temperature=1e-39))
-    assert shown(found) == [1, 0]
+    assert rounded_list(found) == [1, 0]
 
 
 @pytest.mark.parametrize("previous", [[0, 1, 1, 1], torch.tensor([0, 1, 1, 1])])
@@ -123,7 +128,7 @@ def test_repetition_penalty_lowers_both_signs_and_counts_each_token_once(previou
 def test_repetition_penalty_may_change_the_likeliest():
     logits = torch.tensor([3.0, 2.0])
     sampling = Sampling(temperature=0, repetition_penalty=2.0)
-    assert shown(reshape(logits, sampling, [0])) == [0, 1]
+    assert rounded_list(reshape(logits, sampling, [0])) == [0, 1]
 
 
 def test_equally_likely_tokens_are_cut_to_exactly_k():
@@ -151,30 +156,30 @@ def test_what_is_drawn_follows_the_probabilities():
 
 
 def test_the_same_seed_draws_the_same():
-    def drawn() -> list[int]:
+    def draw_tokens() -> list[int]:
         generator = torch.Generator().manual_seed(7)
         return [draw(torch.full((1000,), 0.001), generator) for _ in range(20)]
 
-    assert drawn() == drawn()
-    assert len(set(drawn())) > 10
+    assert draw_tokens() == draw_tokens()
+    assert len(set(draw_tokens())) > 10
 
 
 def test_a_top_p_of_0_keeps_the_likeliest():
-    assert shown(reshape(of(0.2, 0.5, 0.3), Sampling(top_p=0, temperature=2))) == [0, 1, 0]
+    assert rounded_list(reshape(of(0.2, 0.5, 0.3), Sampling(top_p=0, temperature=2))) == [0, 1, 0]
 
 
 def test_presence_counts_once_and_frequency_as_often_as_it_was_said():
     logits = torch.tensor([1.0, 2.0, 3.0, -1.0])
     plain = Sampling()
 
-    def lowered(previous, **penalties) -> list[float]:
+    def penalise(previous, **penalties) -> list[float]:
         odds = reshape(logits, plain, previous, **penalties).log()
-        return shown(odds - odds[0] + logits[0])  # of token 0 nothing is taken
+        return rounded_list(odds - odds[0] + logits[0])  # of token 0 nothing is taken
 
-    assert lowered([2, 2, 3], presence_penalty=0.5) == [1, 2, 2.5, -1.5]
-    assert lowered([2, 2, 3], frequency_penalty=0.5) == [1, 2, 2, -1.5]
-    assert lowered(torch.tensor([2, 2]), presence_penalty=-1, frequency_penalty=1) == [1, 2, 2, -1]
-    assert lowered([], presence_penalty=2, frequency_penalty=2) == [1, 2, 3, -1]
+    assert penalise([2, 2, 3], presence_penalty=0.5) == [1, 2, 2.5, -1.5]
+    assert penalise([2, 2, 3], frequency_penalty=0.5) == [1, 2, 2, -1.5]
+    assert penalise(torch.tensor([2, 2]), presence_penalty=-1, frequency_penalty=1) == [1, 2, 2, -1]
+    assert penalise([], presence_penalty=2, frequency_penalty=2) == [1, 2, 3, -1]
     assert logits.tolist() == [1, 2, 3, -1], "they are left as they were"
 
 
@@ -183,7 +188,7 @@ def test_penalties_come_after_the_one_on_repetition():
     odds = reshape(
         torch.tensor([0.0, 4.0]), Sampling(repetition_penalty=2), [1, 1], frequency_penalty=0.5
     )
-    assert shown(odds) == shown(torch.tensor([0.0, 4.0 / 2 - 2 * 0.5]).softmax(0))
+    assert rounded_list(odds) == rounded_list(torch.tensor([0.0, 4.0 / 2 - 2 * 0.5]).softmax(0))
 
 
 def test_a_bias_is_added_to_its_token_alone():

@@ -59,7 +59,7 @@ def byte_level(normalizer: Any = None) -> PreTrainedTokenizerFast:
     )
 
 
-def composing() -> PreTrainedTokenizerFast:
+def composing_tokenizer() -> PreTrainedTokenizerFast:
     """The same, which writes an e and an accent as é first, as Qwen's does."""
     return byte_level(normalizers.NFC())
 

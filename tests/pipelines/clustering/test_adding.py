@@ -69,7 +69,7 @@ class Variational(Algorithm[VariationalParameters]):
 
 
 @pytest.fixture
-def added(tmp_path, monkeypatch):
+def registry_with_one_more(tmp_path, monkeypatch):
     """The registry as it is with one more file in the package."""
     (tmp_path / "variational.py").write_text(VARIATIONAL, encoding="utf-8")
     monkeypatch.setattr(algorithms, "__path__", [*algorithms.__path__, str(tmp_path)])
@@ -80,14 +80,14 @@ def added(tmp_path, monkeypatch):
     del sys.modules[f"{algorithms.__name__}.variational"], algorithms.variational
 
 
-def test_a_file_is_an_algorithm_in_its_place(added):
-    names = list(added)
+def test_a_file_is_an_algorithm_in_its_place(registry_with_one_more):
+    names = list(registry_with_one_more)
     assert len(names) == 13
     assert names[names.index("mixture") : names.index("mean_shift")] == ["mixture", "variational"]
     assert registry.find("Variational").title == "Variational mixture"
 
 
-def test_it_is_asked_for_fitted_and_printed_as_any_other(added, blobs, stop):
+def test_it_is_asked_for_fitted_and_printed_as_any_other(registry_with_one_more, blobs, stop):
     X, truth = blobs
     request = ClusterRequest(data="blobs", algorithm="Variational", parameters={"clusters": 4})
     algorithm = registry.find(request.algorithm)
@@ -109,11 +109,11 @@ def test_it_is_asked_for_fitted_and_printed_as_any_other(added, blobs, stop):
     assert "# Variational Bayes" in code
 
 
-def test_its_bounds_are_held_by_requests(added):
+def test_its_bounds_are_held_by_requests(registry_with_one_more):
     with pytest.raises(BadRequest, match="1000000"):
         ClusterRequest(data="blobs", algorithm="variational", parameters={"prior": 1e9})
 
 
-def test_without_a_lesson_its_texts_describe_it(added, monkeypatch):
+def test_without_a_lesson_its_texts_describe_it(registry_with_one_more, monkeypatch):
     monkeypatch.setattr(lessons, "LESSONS", (*lessons.LESSONS, "variational"))
     assert "Bent clusters need several ellipses." in lessons.lesson("variational", "zh")

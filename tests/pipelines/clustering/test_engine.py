@@ -70,7 +70,7 @@ def hungry(X: Matrix, *, nbytes: int, stop: Event) -> Generator[Progress, None, 
     return peak_since(before) if block[-1] else None
 
 
-def breaking(X: Matrix, *, how: str, stop: Event) -> Generator[Progress, None, None]:
+def fail(X: Matrix, *, how: str, stop: Event) -> Generator[Progress, None, None]:
     yield Progress(0, 1)
     if how == "refuses":
         raise BadRequest("{value} is too much.", value=3)
@@ -135,7 +135,7 @@ def test_a_process_ends_when_nobody_asks_any_more(stop, nobody_waits):
     assert not any(child.is_running() for child in children)
 
 
-def asked(folder: Path, **arguments: float) -> Command:
+def command_in(folder: Path, **arguments: float) -> Command:
     """The folder of a piece of work that sleeps."""
     wire.write(folder / "task", wire.types_of(sleepy)[0], {"X": np.zeros((1, 1)), **arguments})
     return Command(sleepy, folder, 10**9)
@@ -153,7 +153,7 @@ def worker_at(command: Command) -> subprocess.Popen:
 def test_when_the_studio_is_killed_neither_process_nor_folder_stays(tmp_path):
     folder = tmp_path / "work"
     folder.mkdir()
-    with worker_at(asked(folder, seconds=2 * PATIENCE)) as process:
+    with worker_at(command_in(folder, seconds=2 * PATIENCE)) as process:
         assert [b"begun" in process.stdout.readline() for _ in range(2)] == [True, False]
         process.stdin.close()  # as the system does for whoever is killed
         assert process.wait(PATIENCE) == 1
@@ -187,7 +187,7 @@ def test_a_process_that_grows_unseen_by_the_system_is_ended_by_the_pool(
     monkeypatch.setattr(
         "pipelines.clustering.worker_pool._Worker.bytes_held", lambda self: next(held)
     )
-    command = asked(tmp_path, seconds=2 * PATIENCE)
+    command = command_in(tmp_path, seconds=2 * PATIENCE)
     with pytest.raises(MemoryExceeded), WorkerPool().lend("", command, stop) as worker:
         list(worker.follow(10**9, stop))
     assert next(held, None) is None
@@ -204,7 +204,7 @@ def test_a_process_that_grows_unseen_by_the_system_is_ended_by_the_pool(
 )
 def test_what_goes_wrong_over_there_is_said_here(how, kind, sentence, stop):
     with pytest.raises(kind, match=sentence):
-        outcome(running.run(breaking, np.zeros((1, 1)), {"how": how}, LONG, stop, owner=""))
+        outcome(running.run(fail, np.zeros((1, 1)), {"how": how}, LONG, stop, owner=""))
 
 
 def test_an_estimate_is_no_finer_than_it_can_be():
@@ -284,7 +284,7 @@ def test_no_room_for_temporary_files_is_said(stop, monkeypatch):
 
 def test_no_room_for_what_the_worker_has_found_is_said(stop, monkeypatch, tmp_path):
     (tmp_path / "answer.part").symlink_to("/dev/full")
-    with worker_at(asked(tmp_path, seconds=0)) as process:
+    with worker_at(command_in(tmp_path, seconds=0)) as process:
         assert process.stdout.read()  # until it has ended; its input stays open, as a studio's does
         assert process.wait(PATIENCE) == running.DISK_FULL == 28
 

@@ -46,7 +46,7 @@ def look(trial: Trial, stop: Event) -> dict:
             "silhouette": model_selection.silhouette_curve,
         }[trial.curve]
         first = 2 if trial.curve == "silhouette" else 1
-        curve = ending(steps(X, ks=range(first, trial.most + 1), seed=trial.seed, stop=stop))
+        curve = return_value(steps(X, ks=range(first, trial.most + 1), seed=trial.seed, stop=stop))
         return {"best": curve.knee if trial.curve == "elbow" else curve.best}
     algorithm = find(trial.algorithm)
     params = algorithm.parameters.model_validate(trial.parameters)
@@ -67,7 +67,7 @@ def look(trial: Trial, stop: Event) -> dict:
     return found
 
 
-def ending(steps):
+def return_value(steps):
     """What a generator returns."""
     while True:
         try:

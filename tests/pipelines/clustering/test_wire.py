@@ -57,7 +57,7 @@ def same(one: Any, other: Any) -> bool:
     return one == other
 
 
-def sent(kind: Any, value: Any, folder: Path) -> Any:
+def send(kind: Any, value: Any, folder: Path) -> Any:
     wire.write(folder / "answer", kind, value)
     return wire.read(folder / "answer", kind, MANY)
 
@@ -72,12 +72,12 @@ def table_file(folder: Path) -> Path:
 def test_a_fit_of_each_algorithm_arrives_as_it_was(name, blobs, tmp_path, stop):
     X, truth = blobs
     (params,) = [params for each, params in suggest(X, 3, 0, stop) if each == name]
-    assert sent(AnyParameters, params, tmp_path) == params
+    assert send(AnyParameters, params, tmp_path) == params
     fitted = find(name).fit(X, params, 0, stop)
     scores = judge(X, fitted.labels)
     agreement = compare_with_truth(fitted.labels, truth.astype(np.int32), ("a", "b", "c"))
     found = Clustered(fitted, scores, agreement, fitted.centres, (Message("{a} B", a=1),))
-    arrived = sent(wire.types_of(cluster)[1], found, tmp_path)
+    arrived = send(wire.types_of(cluster)[1], found, tmp_path)
     assert same(arrived, found)
     arrived.check(X)
 
@@ -99,7 +99,7 @@ def test_every_other_result_arrives_as_it_was(tmp_path, blobs, stop):
         (wire.types_of(propose_eps)[1], first_eps(X, 0, stop)),
         (None, None),
     ):
-        assert same(sent(outcome_of(kind), ("done", value), tmp_path), ("done", value)), kind
+        assert same(send(outcome_of(kind), ("done", value), tmp_path), ("done", value)), kind
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_every_other_result_arrives_as_it_was(tmp_path, blobs, stop):
     ],
 )
 def test_each_trouble_arrives_as_it_was(trouble, tmp_path):
-    assert sent(Trouble, trouble, tmp_path) == trouble
+    assert send(Trouble, trouble, tmp_path) == trouble
     assert wire.read(tmp_path / "answer", outcome_of(Found), MANY) == trouble
 
 
@@ -122,7 +122,7 @@ def npy(array: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def claiming(dtype: str, shape: str, octets: int = 64) -> bytes:
+def forge_npy(dtype: str, shape: str, octets: int = 64) -> bytes:
     """An NPY whose header says what it likes."""
     header = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}}}".ljust(117) + "\n"
     start = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little")
@@ -140,7 +140,7 @@ LABELS = npy(np.zeros(3, np.int32))
 GOOD = {"labels": 0, "share": 0.5, "model": {"k": 2}, "soft": None, "names": ["a"]}
 
 
-def written(value: Any, *arrays: bytes) -> bytes:
+def forge_answer(value: Any, *arrays: bytes) -> bytes:
     return json.dumps([value]).encode() + b"\n" + b"".join(arrays)
 
 
@@ -151,45 +151,47 @@ def without(name: str) -> dict[str, Any]:
 HOSTILE = {
     "nothing": b"",
     "a pickle": pickle.dumps(("done", Harm())),
-    "a pickle as an array": written(GOOD, pickle.dumps(Harm())),
-    "an array of objects": written(GOOD, npy(np.array([Harm()], object))),
-    "no array": written(GOOD),
-    "another array": written({**GOOD, "labels": 7}, LABELS),
-    "an array before the first": written({**GOOD, "labels": -1}, LABELS),
-    "a truth value for an array": written({**GOOD, "labels": False}, LABELS),
-    "half an array": written(GOOD, LABELS[:-1]),
-    "half a header": written(GOOD, LABELS[:50]),
-    "8 TB": written(GOOD, claiming("<i4", "(2000000000000,)")),
-    "a shape beyond all numbers": written(GOOD, claiming("<i4", "(10000000000, 10000000000)")),
-    "nothing beside lengths beyond all": written(
-        GOOD, claiming("<i4", "(0, 9999999999, 9999999999)")
+    "a pickle as an array": forge_answer(GOOD, pickle.dumps(Harm())),
+    "an array of objects": forge_answer(GOOD, npy(np.array([Harm()], object))),
+    "no array": forge_answer(GOOD),
+    "another array": forge_answer({**GOOD, "labels": 7}, LABELS),
+    "an array before the first": forge_answer({**GOOD, "labels": -1}, LABELS),
+    "a truth value for an array": forge_answer({**GOOD, "labels": False}, LABELS),
+    "half an array": forge_answer(GOOD, LABELS[:-1]),
+    "half a header": forge_answer(GOOD, LABELS[:50]),
+    "8 TB": forge_answer(GOOD, forge_npy("<i4", "(2000000000000,)")),
+    "a shape beyond all numbers": forge_answer(
+        GOOD, forge_npy("<i4", "(10000000000, 10000000000)")
     ),
-    "a negative shape": written(GOOD, claiming("<i4", "(-3,)")),
-    "a shape of no numbers": written(GOOD, claiming("<i4", "('a',)")),
-    "texts": written(GOOD, npy(np.array(["a", "b"]))),
-    "a structure": written(GOOD, npy(np.zeros(3, [("a", "i4")]))),
-    "another dtype": written(GOOD, npy(np.zeros(3, np.int64))),
-    "the other byte order": written(GOOD, npy(np.zeros(3, ">i4"))),
-    "two axes": written(GOOD, npy(np.zeros((3, 1), np.int32))),
-    "NaN in an array": written({**GOOD, "soft": 1}, LABELS, npy(np.full((1, 1), np.nan))),
-    "NaN": written({**GOOD, "share": float("nan")}, LABELS),
-    "NaN within": written({**GOOD, "model": {"k": [{"a": float("nan")}]}}, LABELS),
-    "infinity by its exponent": written(GOOD, LABELS).replace(b"0.5", b"1e999"),
-    "infinity within": written(GOOD, LABELS).replace(b'"k": 2', b'"k": [-1e999]'),
-    "a field too many": written({**GOOD, "path": "/etc"}, LABELS),
-    "a field too few": written(without("share"), LABELS),
-    "a text for a number": written({**GOOD, "share": "0.5"}, LABELS),
-    "a number for a text": written({**GOOD, "names": [1]}, LABELS),
+    "nothing beside lengths beyond all": forge_answer(
+        GOOD, forge_npy("<i4", "(0, 9999999999, 9999999999)")
+    ),
+    "a negative shape": forge_answer(GOOD, forge_npy("<i4", "(-3,)")),
+    "a shape of no numbers": forge_answer(GOOD, forge_npy("<i4", "('a',)")),
+    "texts": forge_answer(GOOD, npy(np.array(["a", "b"]))),
+    "a structure": forge_answer(GOOD, npy(np.zeros(3, [("a", "i4")]))),
+    "another dtype": forge_answer(GOOD, npy(np.zeros(3, np.int64))),
+    "the other byte order": forge_answer(GOOD, npy(np.zeros(3, ">i4"))),
+    "two axes": forge_answer(GOOD, npy(np.zeros((3, 1), np.int32))),
+    "NaN in an array": forge_answer({**GOOD, "soft": 1}, LABELS, npy(np.full((1, 1), np.nan))),
+    "NaN": forge_answer({**GOOD, "share": float("nan")}, LABELS),
+    "NaN within": forge_answer({**GOOD, "model": {"k": [{"a": float("nan")}]}}, LABELS),
+    "infinity by its exponent": forge_answer(GOOD, LABELS).replace(b"0.5", b"1e999"),
+    "infinity within": forge_answer(GOOD, LABELS).replace(b'"k": 2', b'"k": [-1e999]'),
+    "a field too many": forge_answer({**GOOD, "path": "/etc"}, LABELS),
+    "a field too few": forge_answer(without("share"), LABELS),
+    "a text for a number": forge_answer({**GOOD, "share": "0.5"}, LABELS),
+    "a number for a text": forge_answer({**GOOD, "names": [1]}, LABELS),
     "two values": b"[" + json.dumps(GOOD).encode() + b"," + json.dumps(GOOD).encode() + b"]\n",
     "a list in lists in lists": b"[" * 100_000 + b"]" * 100_000 + b"\n",
-    "a line without an end": written(GOOD, LABELS).replace(b"\n", b" ", 1),
-    "101 arrays": written(GOOD, *[LABELS] * 101),
-    "what follows the arrays": written(GOOD, LABELS, b"more"),
+    "a line without an end": forge_answer(GOOD, LABELS).replace(b"\n", b" ", 1),
+    "101 arrays": forge_answer(GOOD, *[LABELS] * 101),
+    "what follows the arrays": forge_answer(GOOD, LABELS, b"more"),
 }
 
 
 def test_what_is_well_written_is_read_for_the_tests_below_to_mean_something(tmp_path):
-    (tmp_path / "answer").write_bytes(written(GOOD, LABELS))
+    (tmp_path / "answer").write_bytes(forge_answer(GOOD, LABELS))
     found = wire.read(tmp_path / "answer", Found, MANY)
     assert same(found, Found(np.zeros(3, np.int32), 0.5, {"k": 2}, None, ("a",)))
 
@@ -203,7 +205,7 @@ def test_what_is_not_what_was_asked_for_is_refused(kind, tmp_path):
 
 def test_neither_links_nor_pipes_nor_too_many_bytes_are_read(tmp_path):
     answer, secret = tmp_path / "answer", tmp_path / "secret"
-    secret.write_bytes(written(GOOD, LABELS))
+    secret.write_bytes(forge_answer(GOOD, LABELS))
     answer.symlink_to(secret)
     with pytest.raises(UnreadableAnswer):
         wire.read(answer, Found, MANY)
@@ -248,7 +250,7 @@ def test_progress_that_is_none_is_refused(line):
     assert wire.parse(good, Step) == Step(1, 2, Message("{a} of b", a=1))
 
 
-def broken(fitted: Any, **changes: Any) -> Any:
+def break_fit(fitted: Any, **changes: Any) -> Any:
     extra = {**fitted.extra, **changes.pop("extra", {})}
     return replace(fitted, extra=extra, **changes)
 
@@ -276,7 +278,7 @@ def test_a_fit_that_goes_beyond_its_points_is_refused(blobs, stop):
         {"extra": {"unheard_of": np.ones(n)}},
     ):
         with pytest.raises(UnreadableAnswer):
-            broken(fitted, **changes).check(X)
+            break_fit(fitted, **changes).check(X)
 
 
 def test_points_and_pictures_that_do_not_go_together_are_refused(tmp_path):
@@ -298,4 +300,4 @@ def test_points_and_pictures_that_do_not_go_together_are_refused(tmp_path):
 
 def test_arrays_of_any_dtype_that_are_asked_for_arrive(tmp_path):
     for array in (np.arange(6).reshape(2, 3).T, np.zeros((0, 3)), np.float32([[1.5, np.inf]])):
-        assert same(sent(Array, array, tmp_path), array)
+        assert same(send(Array, array, tmp_path), array)

@@ -48,14 +48,14 @@ def srgb_encoded(values):
     return np.where(values > 0.0031308, 1.055 * values ** (1 / 2.4) - 0.055, 12.92 * values)
 
 
-def wanted(decode, matrix):
+def expected_colours(decode, matrix):
     return np.rint(255 * srgb_encoded(decode(COLOURS / 255) @ np.array(matrix).T)).astype(int)
 
 
 SPACES = {
-    "display p3": (matrix_profile(DISPLAY_P3), wanted(srgb_decoded, P3_MATRIX)),
-    "adobe rgb": (adobe_rgb_profile(), wanted(lambda v: v**ADOBE_GAMMA, ADOBE_MATRIX)),
-    "prophoto": (PROPHOTO, wanted(lambda v: v**1.8, PROPHOTO_MATRIX)),
+    "display p3": (matrix_profile(DISPLAY_P3), expected_colours(srgb_decoded, P3_MATRIX)),
+    "adobe rgb": (adobe_rgb_profile(), expected_colours(lambda v: v**ADOBE_GAMMA, ADOBE_MATRIX)),
+    "prophoto": (PROPHOTO, expected_colours(lambda v: v**1.8, PROPHOTO_MATRIX)),
 }
 
 
@@ -68,7 +68,7 @@ def patches(colours=COLOURS, mode="RGB"):
     return picture
 
 
-def encoded(image, form="PNG", **options):
+def encode(image, form="PNG", **options):
     buffer = io.BytesIO()
     image.save(buffer, form, **options)
     return buffer.getvalue()
@@ -132,7 +132,7 @@ def with_chunks(data: bytes, *chunks: bytes) -> bytes:
 )
 def test_colours_come_out_in_srgb(form, options, space):
     profile, expected = SPACES[space]
-    opened = open_picture(encoded(patches(), form, icc_profile=profile, **options))
+    opened = open_picture(encode(patches(), form, icc_profile=profile, **options))
     # The error of a JPEG itself grows with the matrix.
     assert np.abs(colours_of(opened) - expected).max() <= (12 if form == "JPEG" else 1)
     assert opened.info == {}
@@ -142,7 +142,7 @@ def test_a_profile_of_srgb_changes_nothing():
     buffer = io.BytesIO(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     noise = np.random.default_rng(1).integers(0, 256, (50, 60, 3), np.uint8)
     for profile in (buffer.getvalue(), matrix_profile()):
-        data = encoded(Image.fromarray(noise), icc_profile=profile)
+        data = encode(Image.fromarray(noise), icc_profile=profile)
         assert open_picture(data).tobytes() == noise.tobytes()
 
 
@@ -152,7 +152,7 @@ def test_transparency_and_orientation_go_with_a_profile():
     glass = patches().convert("RGBA")
     glass.paste((9, 9, 9, 0), (16, 0, 32, 16))
     profile, expected = SPACES["display p3"]
-    opened = open_picture(encoded(glass, icc_profile=profile, exif=exif))
+    opened = open_picture(encode(glass, icc_profile=profile, exif=exif))
     assert opened.size == (16, 80), "turned upright"
     upright = np.asarray(opened, int)[8::16, 8]
     assert np.abs(upright[[0, 2, 3]] - expected[[0, 2, 3]]).max() <= 1
@@ -161,7 +161,7 @@ def test_transparency_and_orientation_go_with_a_profile():
 
 def test_colours_of_palettes_and_of_16_bits_are_converted():
     profile, expected = SPACES["adobe rgb"]
-    opened = open_picture(encoded(patches().quantize(16), icc_profile=profile))
+    opened = open_picture(encode(patches().quantize(16), icc_profile=profile))
     assert np.abs(colours_of(opened) - expected).max() <= 1
     deep = COLOURS.astype(">u2") * 257
     rows = b"\0" + deep.tobytes()
@@ -175,26 +175,26 @@ def test_colours_of_palettes_and_of_16_bits_are_converted():
 def test_greys_of_a_linear_profile_are_brightened_in_8_and_16_bits():
     greys = np.array([[0], [64], [128], [255]])
     expected = np.rint(255 * srgb_encoded(greys / 255)).astype(int)
-    eight = open_picture(encoded(patches(greys, "L"), icc_profile=GREY_LINEAR))
+    eight = open_picture(encode(patches(greys, "L"), icc_profile=GREY_LINEAR))
     assert np.abs(colours_of(eight) - expected).max() <= 1
     sixteen = Image.fromarray((greys * 257).astype(np.uint16))
-    opened = open_picture(encoded(sixteen, icc_profile=GREY_LINEAR))
+    opened = open_picture(encode(sixteen, icc_profile=GREY_LINEAR))
     assert np.abs(np.asarray(opened, int)[:, 0] - expected).max() <= 1
     translucent = patches(greys, "L").convert("LA")
-    opened = open_picture(encoded(translucent, icc_profile=GREY_LINEAR))
+    opened = open_picture(encode(translucent, icc_profile=GREY_LINEAR))
     assert np.abs(colours_of(opened) - expected).max() <= 1
 
 
 def test_grey_photos_follow_a_profile_for_rgb():
     profile = matrix_profile(gamma=1.0)
-    opened = open_picture(encoded(patches([[64]], "L"), "JPEG", icc_profile=profile))
+    opened = open_picture(encode(patches([[64]], "L"), "JPEG", icc_profile=profile))
     assert abs(int(colours_of(opened)[0, 0]) - 137) <= 1
 
 
 def test_inks_are_converted_by_their_profile():
     inks = [(0, 0, 0, 0), (255, 0, 0, 0), (0, 0, 0, 255)]
     picture = patches(inks, "CMYK")
-    data = encoded(picture, "JPEG", icc_profile=cmyk_profile(), quality=95)
+    data = encode(picture, "JPEG", icc_profile=cmyk_profile(), quality=95)
     paper, cyan, black = colours_of(open_picture(data)).tolist()
     assert min(paper) >= 250
     assert max(black) <= 5
@@ -202,7 +202,7 @@ def test_inks_are_converted_by_their_profile():
     assert cyan[0] <= 5
     assert abs(cyan[1] - 138) <= 6
     assert abs(cyan[2] - 187) <= 6
-    plain = colours_of(open_picture(encoded(picture, "JPEG", quality=95))).tolist()
+    plain = colours_of(open_picture(encode(picture, "JPEG", quality=95))).tolist()
     assert plain[1][2] >= 250, "without a profile, cyan is the complement of red"
 
 
@@ -221,7 +221,7 @@ def test_inks_are_converted_by_their_profile():
 )
 def test_a_profile_that_cannot_be_followed_leaves_the_colours_as_they_are(profile):
     for form, options in (("PNG", {}), ("WEBP", {"lossless": True})):
-        opened = open_picture(encoded(patches(), form, icc_profile=profile, **options))
+        opened = open_picture(encode(patches(), form, icc_profile=profile, **options))
         assert colours_of(opened).tolist() == COLOURS.tolist()
 
 
@@ -229,10 +229,10 @@ def test_a_large_profile_is_followed_and_a_flood_is_not():
     profile, expected = SPACES["display p3"]
     large = profile + np.random.default_rng(0).bytes(3_000_000)
     large = struct.pack(">I", len(large)) + large[4:]
-    opened = open_picture(encoded(patches(), icc_profile=large))
+    opened = open_picture(encode(patches(), icc_profile=large))
     assert np.abs(colours_of(opened) - expected).max() <= 1
     flood = with_chunks(
-        encoded(patches()), chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(30_000_000)))
+        encode(patches()), chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(30_000_000)))
     )
     tracemalloc.start()
     assert colours_of(open_picture(flood)).tolist() == COLOURS.tolist()
@@ -241,7 +241,7 @@ def test_a_large_profile_is_followed_and_a_flood_is_not():
 
 
 def test_colours_of_the_older_and_of_the_newest_chunks_are_converted():
-    plain = encoded(patches())
+    plain = encode(patches())
     gamma = chunk(b"gAMA", struct.pack(">I", 100_000))  # linear light
     linear = open_picture(with_chunks(plain, gamma))
     expected = np.rint(255 * srgb_encoded(COLOURS / 255)).astype(int)
@@ -265,11 +265,11 @@ def test_a_camera_names_adobe_rgb_in_exif():
     exif.get_ifd(IFD.Exif)[Base.ColorSpace] = 0xFFFF
     exif.get_ifd(IFD.Exif)[IFD.Interop] = {Interop.InteropIndex: "R03"}
     _, expected = SPACES["adobe rgb"]
-    data = encoded(patches(), "JPEG", exif=exif, quality=95, subsampling=0)
+    data = encode(patches(), "JPEG", exif=exif, quality=95, subsampling=0)
     assert np.abs(colours_of(open_picture(data)) - expected).max() <= 6
     exif = Image.Exif()
     exif.get_ifd(IFD.Exif)[Base.ColorSpace] = 1
-    data = encoded(patches(), "JPEG", exif=exif, quality=95, subsampling=0)
+    data = encode(patches(), "JPEG", exif=exif, quality=95, subsampling=0)
     assert np.abs(colours_of(open_picture(data)) - COLOURS).max() <= 3
 
 
@@ -301,7 +301,7 @@ def test_a_camera_names_adobe_rgb_in_exif():
     ],
 )  # fmt: skip
 def test_odd_chunks_cost_a_png_nothing(odd):
-    plain = encoded(patches())
+    plain = encode(patches())
     behind = plain[:-12] + odd + plain[-12:]
     for data in (with_chunks(plain, odd), behind):
         assert colours_of(open_picture(data)).tolist() == COLOURS.tolist()
@@ -318,7 +318,7 @@ def test_odd_chunks_cost_a_png_nothing(odd):
     ],
 )
 def test_thousands_of_texts_take_no_longer_than_a_few(chunks):
-    data = with_chunks(encoded(patches()), chunks)
+    data = with_chunks(encode(patches()), chunks)
     start = time.thread_time()
     assert len(open_upload(data).info) <= 1010
     assert time.thread_time() - start < 30, "each would be unpacked, or all added up for each"
@@ -326,7 +326,7 @@ def test_thousands_of_texts_take_no_longer_than_a_few(chunks):
 
 def test_an_animated_png_gives_its_still_picture():
     frames = [Image.new("RGB", (20, 10), colour) for colour in ("red", "blue")]
-    data = encoded(frames[0], save_all=True, append_images=frames[1:], default_image=True)
+    data = encode(frames[0], save_all=True, append_images=frames[1:], default_image=True)
     assert open_picture(data).getpixel((5, 5)) == (255, 0, 0)
 
 
@@ -344,20 +344,20 @@ def test_an_animated_png_gives_its_still_picture():
     ],
 )
 def test_odd_segments_cost_a_jpeg_nothing(segment):
-    plain = encoded(patches(), "JPEG", quality=95, subsampling=0)
+    plain = encode(patches(), "JPEG", quality=95, subsampling=0)
     opened = open_picture(plain[:2] + segment + plain[2:])
     assert opened.tobytes() == open_picture(plain).tobytes()
 
 
 @pytest.mark.parametrize("numbers", [b"\1\1 \1\1", b"\1\0", b"\0\1", b"\1\1"])
 def test_a_profile_that_is_written_twice_or_counted_oddly_is_followed(numbers):
-    plain = encoded(patches(), "JPEG", quality=95, subsampling=0)
+    plain = encode(patches(), "JPEG", quality=95, subsampling=0)
     profile = matrix_profile(DISPLAY_P3)
     segments = b""
     for number in numbers.split(b" "):
         body = b"ICC_PROFILE\0" + number + profile
         segments += b"\xff\xe2" + struct.pack(">H", len(body) + 2) + body
-    wanted = encoded(patches(), "JPEG", quality=95, subsampling=0, icc_profile=profile)
+    wanted = encode(patches(), "JPEG", quality=95, subsampling=0, icc_profile=profile)
     opened = open_picture(plain[:2] + segments + plain[2:])
     assert opened.tobytes() == open_picture(wanted).tobytes()
     assert opened.tobytes() != open_picture(plain).tobytes()
@@ -365,7 +365,7 @@ def test_a_profile_that_is_written_twice_or_counted_oddly_is_followed(numbers):
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 def test_thousands_of_segments_take_no_longer_than_a_few():
-    plain = encoded(patches(), "JPEG")
+    plain = encode(patches(), "JPEG")
     exif = b"\xff\xe1\0\x0cExif\0\0MM\0*" * 60_000
     start = time.thread_time()
     assert open_picture(plain[:2] + exif + plain[2:]).size == (80, 16)
@@ -373,7 +373,7 @@ def test_thousands_of_segments_take_no_longer_than_a_few():
 
 
 def test_what_is_not_damaged_is_not_called_so():
-    data = bytearray(encoded(patches(), "JPEG"))
+    data = bytearray(encode(patches(), "JPEG"))
     frame = data.index(b"\xff\xc0")
     data[frame + 4] = 12
     with pytest.raises(BadRequest, match="3 channels of 12 bits; 1, 3 or 4 of 8 bits are read"):
@@ -381,14 +381,14 @@ def test_what_is_not_damaged_is_not_called_so():
     data[frame + 1] = 0xC3
     with pytest.raises(BadRequest, match="a lossless JPEG"):
         open_picture(bytes(data))
-    apple = encoded(patches())
+    apple = encode(patches())
     apple = apple[:8] + chunk(b"CgBI", bytes(4)) + apple[8:]
     with pytest.raises(BadRequest, match="inside iPhone apps"):
         open_picture(apple)
 
 
 def test_texts_in_utf_8_are_read_as_such():
-    plain = encoded(patches())
+    plain = encode(patches())
     words = "café 杯子 🦊"
     data = with_chunks(plain, chunk(b"tEXt", b"parameters\0" + words.encode()))
     assert open_upload(data).info["parameters"] == words

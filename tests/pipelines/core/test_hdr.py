@@ -16,10 +16,10 @@ from tests.pipelines.core.test_colour_profiles import (
     COLOURS,
     chunk,
     colours_of,
-    encoded,
+    encode,
+    expected_colours,
     patches,
     srgb_decoded,
-    wanted,
     with_chunks,
 )
 
@@ -49,7 +49,7 @@ def png(codes, *coding) -> bytes:
     return with_chunks(buffer.getvalue(), chunk(b"cICP", bytes(coding)))
 
 
-def opened(codes, *coding) -> np.ndarray:
+def decode(codes, *coding) -> np.ndarray:
     return np.asarray(open_picture(png(codes, *coding)), int).reshape(-1, 3)
 
 
@@ -57,47 +57,47 @@ def test_what_is_no_highlight_comes_out_as_it_went_in():
     in_2020 = srgb_decoded(COLOURS / 255) @ np.linalg.inv(BT_2020_MATRIX).T
     codes = pq(203 * np.maximum(in_2020, 0))
     # One code of PQ is up to 3 of sRGB around these colours, more in their darkest channel.
-    assert np.abs(opened(codes, 9, 16, 0, 1) - COLOURS).max() <= 4
+    assert np.abs(decode(codes, 9, 16, 0, 1) - COLOURS).max() <= 4
 
 
 def test_highlights_come_below_white_in_their_order_and_keep_their_hue():
     greys = np.repeat([[20], [100], [203], [400], [1000], [4000]], 3, axis=1)
-    shown = opened(pq(greys), 9, 16, 0, 1)[:, 0]
+    shown = decode(pq(greys), 9, 16, 0, 1)[:, 0]
     assert shown[-1] >= 254
     assert (np.diff(shown) > 0).all()
     assert shown[0] == pytest.approx(255 * 0.3478, abs=3)  # 20 / 203 of white, far below the knee
-    red, half = opened(pq([[1500, 300, 300], [750, 150, 150]]), 1, 16, 0, 1)
+    red, half = decode(pq([[1500, 300, 300], [750, 150, 150]]), 1, 16, 0, 1)
     for colour in (red, half):
         linear = srgb_decoded(colour / 255)
         assert linear[0] / linear[1] == pytest.approx(5, rel=0.15)
 
 
 def test_hlg_has_its_white_at_three_quarters():
-    white = opened(np.full((2, 3), 0.75 * 255), 9, 18, 0, 1)
+    white = decode(np.full((2, 3), 0.75 * 255), 9, 18, 0, 1)
     assert white.min() >= 253
     greys = hlg(np.repeat(np.linspace(0, 1, 12)[:, None], 3, axis=1))
-    shown = opened(greys, 9, 18, 0, 1)[:, 0]
+    shown = decode(greys, 9, 18, 0, 1)[:, 0]
     assert (shown[0], shown[-1]) == (0, 255)
     assert (np.diff(shown[:9]) > 0).all()
     assert (np.diff(shown) >= 0).all()
     # BT.2100: the light of the screen is the scene's to the power of 1.2, times 1,000 cd/m².
-    dark = opened(hlg([[0.02, 0.02, 0.02]]), 9, 18, 0, 1)[0, 0]
+    dark = decode(hlg([[0.02, 0.02, 0.02]]), 9, 18, 0, 1)[0, 0]
     assert srgb_decoded(dark / 255) == pytest.approx(1000 * 0.02**1.2 / 203, rel=0.06)
 
 
 def test_codes_of_narrow_range_are_stretched():
     full = pq(np.repeat([[5], [50], [203]], 3, axis=1))
     narrow = 16 + full * 219 / 255
-    difference = opened(narrow, 9, 16, 0, 0) - opened(full, 9, 16, 0, 1)
+    difference = decode(narrow, 9, 16, 0, 0) - decode(full, 9, 16, 0, 1)
     assert np.abs(difference).max() <= 4
-    sdr = opened([[16, 16, 16], [235, 235, 235], [126, 126, 126]], 1, 1, 0, 0)
+    sdr = decode([[16, 16, 16], [235, 235, 235], [126, 126, 126]], 1, 1, 0, 0)
     assert sdr[:, 0].tolist() == [0, 255, 128]
 
 
 @pytest.mark.parametrize("transfer", [1, 6, 13, 14, 15])
 def test_sdr_in_wide_primaries_is_converted(transfer):
-    expected = wanted(srgb_decoded, BT_2020_MATRIX)
-    data = with_chunks(encoded(patches()), chunk(b"cICP", bytes([9, transfer, 0, 1])))
+    expected = expected_colours(srgb_decoded, BT_2020_MATRIX)
+    data = with_chunks(encode(patches()), chunk(b"cICP", bytes([9, transfer, 0, 1])))
     assert np.abs(colours_of(open_picture(data)) - expected).max() <= 2
     assert not is_hdr(open_upload(data))
 

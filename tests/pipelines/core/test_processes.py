@@ -127,7 +127,7 @@ for line in sys.stdin:
 
 
 @pytest.fixture
-def talking(tmp_path):
+def line_process(tmp_path):
     """A process that answers what it is told."""
     module = tmp_path / "talking.py"
     module.write_text(TALKING)
@@ -137,35 +137,35 @@ def talking(tmp_path):
     process.end()
 
 
-def test_a_process_answers_line_by_line_and_ends_with_its_input(talking):
-    assert talking.write(b"a\n")
-    assert talking.line(PATIENCE) == b"heard a\n"
-    assert talking.line(0) is None
-    talking.end_input()
-    assert talking.line(PATIENCE) == b""
-    assert talking.wait(PATIENCE) == 0
-    assert not talking.alive
-    assert not talking.write(b"b\n")
+def test_a_process_answers_line_by_line_and_ends_with_its_input(line_process):
+    assert line_process.write(b"a\n")
+    assert line_process.line(PATIENCE) == b"heard a\n"
+    assert line_process.line(0) is None
+    line_process.end_input()
+    assert line_process.line(PATIENCE) == b""
+    assert line_process.wait(PATIENCE) == 0
+    assert not line_process.alive
+    assert not line_process.write(b"b\n")
 
 
-def test_a_line_without_an_end_comes_in_parts_and_too_many_wait_in_the_process(talking):
-    talking.write(b"much\nmany\n")
-    parts = [talking.line(PATIENCE) for _ in range(4)]
+def test_a_line_without_an_end_comes_in_parts_and_too_many_wait_in_the_process(line_process):
+    line_process.write(b"much\nmany\n")
+    parts = [line_process.line(PATIENCE) for _ in range(4)]
     assert [len(part) for part in parts] == [100_000, 100_000, 100_000, 1]
-    assert talking.line(PATIENCE) == b"0\n"
-    wait_until(talking._lines.full)
-    assert talking._lines.qsize() == 10
-    assert talking.line(PATIENCE) == b"1\n"
+    assert line_process.line(PATIENCE) == b"0\n"
+    wait_until(line_process._lines.full)
+    assert line_process._lines.qsize() == 10
+    assert line_process.line(PATIENCE) == b"1\n"
 
 
 @pytest.mark.parametrize("word", ["sleep", "many"])
-def test_a_process_is_ended_whatever_it_does(talking, word):
-    talking.write(f"a\n{word}\n".encode())
-    assert talking.line(PATIENCE) == b"heard a\n"
-    talking.end()
-    assert not psutil.pid_exists(talking.id)
-    assert not talking._reader.is_alive()
-    talking.end()
+def test_a_process_is_ended_whatever_it_does(line_process, word):
+    line_process.write(f"a\n{word}\n".encode())
+    assert line_process.line(PATIENCE) == b"heard a\n"
+    line_process.end()
+    assert not psutil.pid_exists(line_process.id)
+    assert not line_process._reader.is_alive()
+    line_process.end()
 
 
 def test_lines_of_progress_that_are_none_are_passed_over(folder):

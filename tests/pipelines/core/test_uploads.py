@@ -15,7 +15,7 @@ from pipelines.core.errors import BadRequest
 from pipelines.core.pictures.uploads import MAX_BYTES, Limits, open_picture, open_upload
 
 
-def encoded(image, form, **options):
+def encode(image, form, **options):
     buffer = io.BytesIO()
     image.save(buffer, form, **options)
     return buffer.getvalue()
@@ -42,13 +42,13 @@ def png_header(width, height):
 @pytest.mark.parametrize(("form", "options"), [("PNG", {}), ("WEBP", {"lossless": True})])
 def test_pixels_come_through_unchanged(form, options):
     picture = noise()
-    opened = open_picture(encoded(picture, form, **options))
+    opened = open_picture(encode(picture, form, **options))
     assert opened.mode == "RGB"
     assert opened.tobytes() == picture.tobytes()
 
 
 def test_a_jpeg_is_taken():
-    opened = open_picture(encoded(Image.new("RGB", (16, 8), (200, 30, 30)), "JPEG"))
+    opened = open_picture(encode(Image.new("RGB", (16, 8), (200, 30, 30)), "JPEG"))
     assert opened.size == (16, 8)
     assert np.abs(np.array(opened, int) - (200, 30, 30)).max() <= 3
 
@@ -60,14 +60,14 @@ def test_nothing_but_pixels_is_left_of_the_file():
     info = PngInfo()
     info.add_text("comment", "at home")
     for data in (
-        encoded(noise(), "JPEG", exif=exif, icc_profile=b"profile", comment=b"at home"),
-        encoded(noise(), "PNG", exif=exif, pnginfo=info),
-        encoded(noise(), "WEBP", exif=exif),
+        encode(noise(), "JPEG", exif=exif, icc_profile=b"profile", comment=b"at home"),
+        encode(noise(), "PNG", exif=exif, pnginfo=info),
+        encode(noise(), "WEBP", exif=exif),
     ):
         opened = open_picture(data)
         assert opened.info == {}
         assert len(opened.getexif()) == 0
-        again = encoded(opened, "JPEG")
+        again = encode(opened, "JPEG")
         assert b"Camera" not in again
         assert b"at home" not in again
 
@@ -77,7 +77,7 @@ def test_a_photo_taken_sideways_is_turned_upright():
     exif[Base.Orientation] = 6  # to be turned a quarter clockwise
     sideways = Image.new("RGB", (20, 10), "black")
     sideways.paste((255, 255, 255), (0, 0, 10, 10))  # white on the left: on top once upright
-    upright = open_picture(encoded(sideways, "PNG", exif=exif))
+    upright = open_picture(encode(sideways, "PNG", exif=exif))
     assert upright.size == (10, 20)
     assert upright.getpixel((5, 2)) == (255, 255, 255)
     assert upright.getpixel((5, 17)) == (0, 0, 0)
@@ -86,24 +86,24 @@ def test_a_photo_taken_sideways_is_turned_upright():
 def test_transparent_parts_become_white():
     glass = Image.new("RGBA", (4, 4), (0, 0, 0, 0))
     glass.putpixel((1, 1), (200, 0, 0, 255))
-    opened = open_picture(encoded(glass, "PNG"))
+    opened = open_picture(encode(glass, "PNG"))
     assert opened.getpixel((0, 0)) == (255, 255, 255)
     assert opened.getpixel((1, 1)) == (200, 0, 0)
 
 
 def test_sixteen_bits_are_scaled_not_clipped():
     deep = Image.fromarray(np.array([[0, 32896, 65535]], np.uint16))
-    opened = open_picture(encoded(deep, "PNG"))
+    opened = open_picture(encode(deep, "PNG"))
     assert [opened.getpixel((x, 0))[0] for x in range(3)] == [0, 128, 255]
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA"])
 def test_every_mode_becomes_rgb(mode):
-    assert open_picture(encoded(noise().convert(mode), "PNG")).mode == "RGB"
+    assert open_picture(encode(noise().convert(mode), "PNG")).mode == "RGB"
 
 
 def test_a_cmyk_jpeg_becomes_rgb():
-    assert open_picture(encoded(noise().convert("CMYK"), "JPEG")).mode == "RGB"
+    assert open_picture(encode(noise().convert("CMYK"), "JPEG")).mode == "RGB"
 
 
 def test_a_huge_picture_is_refused_by_its_header():
@@ -118,7 +118,7 @@ def test_a_huge_picture_is_refused_by_its_header():
 @pytest.mark.parametrize("form", ["JPEG", "WEBP"])
 def test_the_pixel_limit_holds_for_every_type(form):
     with pytest.raises(BadRequest, match="40 × 30 pixels"):
-        open_picture(encoded(noise(), form), Limits(pixels=1199))
+        open_picture(encode(noise(), form), Limits(pixels=1199))
 
 
 def test_a_large_file_is_refused_unread():
@@ -129,14 +129,14 @@ def test_a_large_file_is_refused_unread():
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
 @pytest.mark.parametrize("part", [0.15, 0.5, 0.95])
 def test_a_file_cut_off_anywhere_is_said_to_be_damaged(form, part):
-    whole = encoded(noise(200, 200), form)
+    whole = encode(noise(200, 200), form)
     with pytest.raises(BadRequest, match="damaged or cut off"):
         open_picture(whole[: int(len(whole) * part)])
 
 
 def test_a_palette_that_is_missing_is_said_to_be_damage():
     """Its pixels can be read, but nobody knows which colours they are."""
-    whole = encoded(noise().convert("P"), "PNG")
+    whole = encode(noise().convert("P"), "PNG")
     start = whole.index(b"PLTE") - 4
     end = start + 12 + int.from_bytes(whole[start : start + 4], "big")
     for file in (whole[:start] + whole[end:], whole.replace(b"PLTE", b"plTE")):
@@ -147,7 +147,7 @@ def test_a_palette_that_is_missing_is_said_to_be_damage():
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
 def test_damaged_bytes_give_a_picture_or_a_sentence_and_nothing_else(form):
     draw = np.random.default_rng(8)
-    whole = np.frombuffer(encoded(noise(), form), np.uint8)
+    whole = np.frombuffer(encode(noise(), form), np.uint8)
     for _ in range(150):
         damaged = whole.copy()
         damaged[draw.integers(12, len(whole), 4)] = draw.integers(0, 256, 4)
@@ -162,7 +162,7 @@ def test_a_text_chunk_that_unpacks_to_a_flood_costs_neither_the_pixels_nor_memor
     for _ in range(3):
         info.add_text("parameters", "a" * 20_000_000, zip=True)
     info.add_text("comment", "short")
-    data = encoded(noise(), "PNG", pnginfo=info)
+    data = encode(noise(), "PNG", pnginfo=info)
     tracemalloc.start()
     opened = open_upload(data)
     assert tracemalloc.get_traced_memory()[1] < 30_000_000
@@ -181,14 +181,14 @@ def test_a_text_chunk_that_unpacks_to_a_flood_costs_neither_the_pixels_nor_memor
         ("一些文字".encode() * 2000, "a text file"),
         (b"\x89PNG", "of another kind"),
         (b"\x89abc\0", "of another kind"),
-        (encoded(Image.new("RGB", (4, 4)), "GIF"), "This is a GIF file, which is not read here"),
-        (encoded(Image.new("RGB", (4, 4)), "TIFF"), "a TIFF or camera raw file"),
-        (encoded(Image.new("RGB", (4, 4)), "BMP"), "a BMP file"),
+        (encode(Image.new("RGB", (4, 4)), "GIF"), "This is a GIF file, which is not read here"),
+        (encode(Image.new("RGB", (4, 4)), "TIFF"), "a TIFF or camera raw file"),
+        (encode(Image.new("RGB", (4, 4)), "BMP"), "a BMP file"),
         (b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL file"),
         (b"\0\0\0\x18ftypmp42\0", "a video file"),
         (b"\0\0\0\x18ftyphevx\0", "a HEIC or AVIF photo"),
         (b"%PDF-1.7\n\xff\xfe\0", "a PDF file"),
-        (encoded(Image.new("RGB", (4, 4)), "PNG").replace(b"\r\n", b"\n"), "as if it were a text"),
+        (encode(Image.new("RGB", (4, 4)), "PNG").replace(b"\r\n", b"\n"), "as if it were a text"),
         (b"\x89PNG\r\n\x1a\n", "damaged or cut off"),
         (png_header(9, 9)[:20], "damaged or cut off"),
         (b"RIFF\x10\0\0\0WEBP", "damaged or cut off"),

@@ -51,8 +51,8 @@ def twins(home) -> ModelCache:
 
 
 @pytest.fixture(scope="module")
-def painted(twin_folder, home, twins):
-    """``painted(family, stop_at=…, **settings)``: the events of a run on the family's twin."""
+def run_twin(twin_folder, home, twins):
+    """``run_twin(family, stop_at=…, **settings)``: the events of a run on the family's twin."""
 
     def run(family, stop_at=None, **settings):
         name = f"twin {family}"
@@ -73,15 +73,15 @@ def painted(twin_folder, home, twins):
 
 
 @pytest.mark.parametrize("family", TWINS)
-def test_a_picture_is_the_same_alone_and_in_a_batch_and_every_step_shows(painted, family):
-    events = list(painted(family, seed=3, batch_size=2))
+def test_a_picture_is_the_same_alone_and_in_a_batch_and_every_step_shows(run_twin, family):
+    events = list(run_twin(family, seed=3, batch_size=2))
     pictures = [event for event in events if isinstance(event, Picture)]
     steps = [event for event in events if isinstance(event, Progress) and event.note is None]
     assert [picture.image.size for picture in pictures] == [(64, 64)] * 2
     assert steps[-1].step == steps[-1].total >= 2
     assert all(step.preview is not None for step in steps)
     second = pictures[1].request.model_dump(exclude_none=True)
-    (alone,) = [event for event in painted(family, **second) if isinstance(event, Picture)]
+    (alone,) = [event for event in run_twin(family, **second) if isinstance(event, Picture)]
     difference = np.abs(np.asarray(alone.image, int) - np.asarray(pictures[1].image, int))
     assert difference.max() <= 1
 
@@ -89,25 +89,25 @@ def test_a_picture_is_the_same_alone_and_in_a_batch_and_every_step_shows(painted
 @pytest.mark.parametrize("family", few_quickly(TWINS))
 @pytest.mark.parametrize("part", ["denoiser", "decoder"])
 def test_numbers_that_overflow_are_an_error_and_not_a_black_picture(
-    painted, twins, monkeypatch, family, part
+    run_twin, twins, monkeypatch, family, part
 ):
-    list(painted(family, steps=1))
+    list(run_twin(family, steps=1))
     with twins.lease(f"twin {family}") as model:
         broken = model.unet if part == "denoiser" else model.pipe.vae.decoder
         *_, weights = broken.parameters()
         monkeypatch.setattr(weights, "data", torch.full_like(weights.data, torch.nan))
         with pytest.raises(UserError, match=r"numbers overflowed with .* 3 steps") as error:
-            list(painted(family, steps=3))
+            list(run_twin(family, steps=3))
     assert "None" not in str(error.value)
 
 
-def test_a_preview_of_a_part_shows_the_whole_picture(painted, home):
+def test_a_preview_of_a_part_shows_the_whole_picture(run_twin, home):
     photo = Image.fromarray(np.random.default_rng(1).integers(0, 256, (64, 128, 3), np.uint8))
     mask = Image.new("RGB", photo.size)
     mask.paste("white", (10, 20, 30, 40))
     asked = FromPicture(picture=keep_input(home, "ada", photo), mask=keep_input(home, "ada", mask),
                         area="masked", mask_blur=0, strength=0.5)  # fmt: skip
-    events = list(painted("sd3", from_picture=asked))
+    events = list(run_twin("sd3", from_picture=asked))
     shown = [each.preview for each in events if isinstance(each, Progress) and each.preview]
     assert {(each.size, each.getpixel((100, 50))) for each in shown} == {
         (photo.size, photo.getpixel((100, 50)))
@@ -115,11 +115,11 @@ def test_a_preview_of_a_part_shows_the_whole_picture(painted, home):
 
 
 @pytest.mark.parametrize("family", few_quickly(TWINS))
-def test_stopping_takes_effect_within_one_step(painted, family):
+def test_stopping_takes_effect_within_one_step(run_twin, family):
     reported = []
 
     def follow():
-        for event in painted(family, stop_at=1, steps=9):
+        for event in run_twin(family, stop_at=1, steps=9):
             if isinstance(event, Progress) and event.note is None:
                 reported.append(event.step)
 
@@ -133,10 +133,10 @@ def test_stopping_takes_effect_within_one_step(painted, family):
     [*few_quickly(TWINS, 20), *few_quickly(TWINS, 0.5)],
 )
 def test_a_negative_prompt_changes_the_picture_or_it_is_said_that_it_does_not(
-    painted, family, guidance
+    run_twin, family, guidance
 ):
     plain, foggy = (
-        list(painted(family, guidance=guidance, seed=3, negative_prompt=negative))
+        list(run_twin(family, guidance=guidance, seed=3, negative_prompt=negative))
         for negative in ("", "zzz qqq fog")
     )
     one, other = (
@@ -158,11 +158,11 @@ def test_large_pictures_are_decoded_in_tiles_and_small_ones_at_once(
     vae, decoded = model.pipe.vae, []
     decode = vae.decode
 
-    def recorded(latents, **options):
+    def record(latents, **options):
         decoded.append((latents.shape[-1] * model.factor, vae.use_tiling))
         return decode(latents, **options)
 
-    monkeypatch.setattr(vae, "decode", recorded)
+    monkeypatch.setattr(vae, "decode", record)
     asked = TextToImageRequest(prompt="a red mug", model="twin", steps=1, height=128)
     for width in (192, 64):
         settings = resolve(asked.model_copy(update={"width": width}), model.entry, Samplers())

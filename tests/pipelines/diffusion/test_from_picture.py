@@ -96,14 +96,14 @@ def test_strength_1_is_text_to_image_of_the_same_seed(cache, photo):
 def test_the_more_strength_the_farther_from_the_picture(cache, photo):
     """Of 20 seeds together, from the picture as the autoencoder has it."""
 
-    def painted(strength: float, **asked) -> np.ndarray:
+    def paint_at(strength: float, **asked) -> np.ndarray:
         change = {"picture": photo, "strength": strength, "all_steps": bool(asked)}
         return np.stack(
             paint(cache, change, batch_size=5, batch_count=4, **(asked or {"steps": 5}))
         )
 
-    coded = painted(0.002, steps=1)
-    far = [abs(painted(strength) - coded).mean() for strength in (0.2, 0.4, 0.6, 0.8, 1)]
+    coded = paint_at(0.002, steps=1)
+    far = [abs(paint_at(strength) - coded).mean() for strength in (0.2, 0.4, 0.6, 0.8, 1)]
     assert far == sorted(far)
     assert far[0] < 0.1 * far[-1]
 

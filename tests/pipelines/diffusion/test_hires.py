@@ -19,14 +19,14 @@ from pipelines.diffusion.hires.second_pass import enlarged_latents
 from pipelines.diffusion.requests import TextToImageRequest
 
 
-def asked(hires: dict, **settings) -> TextToImageRequest:
+def request_of(hires: dict, **settings) -> TextToImageRequest:
     base = {"prompt": "a red mug", "model": "tiny-sd1", "steps": 2, "seed": 7, "width": 64,
             "height": 64, "sampler": "Euler"}  # fmt: skip
     return validate(TextToImageRequest, base | settings | {"hires": hires})
 
 
 def events_of(cache, hires: dict, **settings) -> list:
-    return list(text_to_image.run(asked(hires, **settings), cache, threading.Event()))
+    return list(text_to_image.run(request_of(hires, **settings), cache, threading.Event()))
 
 
 def paint(cache, hires: dict, **settings) -> list[np.ndarray]:
@@ -75,7 +75,7 @@ def test_strength_1_is_text_to_image_of_the_same_seed_at_the_second_size(cache):
 
 def plain(cache, **settings) -> Image.Image:
     """What is painted without a second pass."""
-    request = asked({}, **settings).model_copy(update={"hires": None})
+    request = request_of({}, **settings).model_copy(update={"hires": None})
     events = list(text_to_image.run(request, cache, threading.Event()))
     (picture,) = (each for each in events if isinstance(each, Picture))
     return picture.image
@@ -128,7 +128,7 @@ def test_the_second_pass_has_settings_of_its_own(cache):
 
 def test_it_stops_between_the_passes(cache):
     stop = threading.Event()
-    events = text_to_image.run(asked({"scale": 1.5}, steps=2), cache, stop)
+    events = text_to_image.run(request_of({"scale": 1.5}, steps=2), cache, stop)
     for event in events:
         if isinstance(event, Progress) and event.step == 2:
             stop.set()

@@ -55,11 +55,11 @@ SCHEDULERS = {
 }
 
 
-def drawn(seed: int, shape=SHAPE) -> torch.Tensor:
+def draw_noise(seed: int, shape=SHAPE) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-PICTURE = drawn(1)
+PICTURE = draw_noise(1)
 
 
 class Loop:
@@ -70,7 +70,7 @@ class Loop:
         self.scheduler, self.latents_first = made(**options), latents_first
 
     def prepare_latents(self) -> torch.Tensor:
-        return drawn(2)
+        return draw_noise(2)
 
     def run(self, predict, steps: int = 10) -> torch.Tensor:
         latents = self.prepare_latents() if self.latents_first else None
@@ -106,7 +106,7 @@ def test_a_late_start_sees_the_picture_with_just_that_steps_noise(kind, latents_
                 if prediction_type(scheduler) == "flow_prediction"
                 else signal_and_noise(scheduler, timestep)
             )
-            seen.append((sample - signal * PICTURE - noise * drawn(2)).abs().max())
+            seen.append((sample - signal * PICTURE - noise * draw_noise(2)).abs().max())
             return true_prediction(scheduler, index, timestep, sample)
 
         left = loop.run(predict)
@@ -124,7 +124,7 @@ def test_what_is_kept_is_the_pictures_whatever_the_model_predicts(kind):
     for start, content in ((0, "original"), (4, "noise")):
         loop = Loop(kind, True)
         late = LateScheduler(loop, Beginning(PICTURE, start, change), content)
-        left = loop.run(lambda *_: drawn(9))
+        left = loop.run(lambda *_: draw_noise(9))
         assert torch.equal(left[..., :4], PICTURE[..., :4])
         assert (left[..., 4:] - PICTURE[..., 4:]).abs().mean() > 0.1
         torch.testing.assert_close(late.denoised[..., :4], PICTURE[..., :4], atol=1e-4, rtol=0)
@@ -164,7 +164,7 @@ def events_on(model, asked: dict | None, **settings) -> list:
     return list(text_to_image.paint(model, settings, threading.Event()))
 
 
-def painted(model, asked: dict | None, **settings) -> np.ndarray:
+def paint_picture(model, asked: dict | None, **settings) -> np.ndarray:
     events = events_on(model, asked, **settings)
     return np.asarray(next(each.image for each in events if isinstance(each, Picture)), int)
 
@@ -174,13 +174,13 @@ def test_strength_goes_from_the_picture_to_text_to_image(family, twins):
     model = twins(family)
     picture, id = picture_in(model.home)
     coded = (decode(model, encode_picture(model, picture))[0] * 255).movedim(0, -1).numpy()
-    plain = painted(model, None)
-    assert np.array_equal(painted(model, {"picture": id, "strength": 1}), plain)
-    little = painted(model, {"picture": id, "strength": 0.002, "all_steps": True}, steps=1)
+    plain = paint_picture(model, None)
+    assert np.array_equal(paint_picture(model, {"picture": id, "strength": 1}), plain)
+    little = paint_picture(model, {"picture": id, "strength": 0.002, "all_steps": True}, steps=1)
     far = np.abs(plain - coded).mean()
     assert np.abs(little - coded).mean() < SMALL.get(family, 0.1) * far
     assert far > 2
-    assert np.array_equal(painted(model, {"picture": id, "strength": 0}), np.asarray(picture))
+    assert np.array_equal(paint_picture(model, {"picture": id, "strength": 0}), np.asarray(picture))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -240,19 +240,19 @@ def test_the_steps_that_were_run_are_said(twins):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_variation_goes_from_the_one_seed_to_the_other(family, twins):
     model = twins(family)
-    one, other = painted(model, None), painted(model, None, seed=9)
-    whole = painted(model, None, variation={"seed": 9, "strength": 1})
+    one, other = paint_picture(model, None), paint_picture(model, None, seed=9)
+    whole = paint_picture(model, None, variation={"seed": 9, "strength": 1})
     # Where each step draws noise of its own, that stays the first seed's, as in A1111.
     assert np.array_equal(whole, other) == (family not in STOCHASTIC)
     assert not np.array_equal(whole, one)
     resized = {"seed": 9, "strength": 0, "width": 64, "height": 64}  # of its own size
-    assert np.array_equal(painted(model, None, variation=resized), one)
+    assert np.array_equal(paint_picture(model, None, variation=resized), one)
     wider = {"seed": 9, "strength": 0, "width": 128, "height": 64}
-    assert not np.array_equal(painted(model, None, variation=wider), one)
+    assert not np.array_equal(paint_picture(model, None, variation=wider), one)
     events = events_on(model, None, variation={"seed": 8, "strength": 0.3}, batch_size=2)
     first, second = (each for each in events if isinstance(each, Picture))
     assert [each.request.variation.seed for each in (first, second)] == [8, 9]
-    alone = painted(model, None, variation={"seed": 9, "strength": 0.3})
+    alone = paint_picture(model, None, variation={"seed": 9, "strength": 0.3})
     assert np.array_equal(np.asarray(second.image), alone)
     assert np.abs(alone - one).mean() > 0
     assert not np.array_equal(alone, other)
@@ -267,13 +267,13 @@ def test_a_second_pass_is_the_family_s_own_late_start_from_the_enlarged_picture(
     assert (twice.image.size, twice.request.width) == ((128, 128), 64)
     steps = [each for each in events if isinstance(each, Progress) and each.preview]
     assert (steps[-1].step, steps[-1].total) == (5, 5)
-    once = Image.fromarray(painted(model, None).astype(np.uint8))
+    once = Image.fromarray(paint_picture(model, None).astype(np.uint8))
     larger = keep_input(model.home, "ada", once.resize((128, 128), Image.Resampling.LANCZOS))
     asked = {"picture": larger, "strength": 0.5, "all_steps": True}
-    by_hand = painted(model, asked, width=128, height=128, steps=2)
+    by_hand = paint_picture(model, asked, width=128, height=128, steps=2)
     assert np.array_equal(np.asarray(twice.image), by_hand)
-    whole = painted(model, None, hires=hires | {"strength": 1})
-    assert np.array_equal(whole, painted(model, None, width=128, height=128, steps=2))
+    whole = paint_picture(model, None, hires=hires | {"strength": 1})
+    assert np.array_equal(whole, paint_picture(model, None, width=128, height=128, steps=2))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -294,8 +294,8 @@ def test_latents_are_enlarged_in_the_family_s_own_arrangement(family, twins):
                               "Latent (nearest)")  # fmt: skip
     seen = (decode(model, larger)[0] * 255).movedim(0, -1).numpy()
     hires = {"upscaler": "Latent (nearest)", "strength": 0.01, "steps": 1}
-    little = painted(model, None, prompt="a mug", steps=2, hires=hires)
-    much = painted(model, None, prompt="a mug", steps=2, hires=hires | {"strength": 1})
+    little = paint_picture(model, None, prompt="a mug", steps=2, hires=hires)
+    much = paint_picture(model, None, prompt="a mug", steps=2, hires=hires | {"strength": 1})
     assert little.shape == (128, 128, 3)
     assert np.abs(little - seen).mean() < 0.7 * np.abs(much - seen).mean()
 

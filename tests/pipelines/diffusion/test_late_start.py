@@ -29,14 +29,14 @@ DETERMINISTIC = [each for each in SAMPLERS if not each.stochastic and not each.d
                  and each.name != "SA-Solver"]  # fmt: skip
 
 
-def drawn(seed: int) -> torch.Tensor:
+def draw_noise(seed: int) -> torch.Tensor:
     return torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed))
 
 
-PICTURE, NOISE = drawn(1), drawn(2)
+PICTURE, NOISE = draw_noise(1), draw_noise(2)
 
 
-def begun(sampler, schedule: str, steps: int, prediction: str = "epsilon"):
+def begin(sampler, schedule: str, steps: int, prediction: str = "epsilon"):
     config = CONFIG | {"prediction_type": prediction}
     scheduler = make_scheduler(config, sampler, SAMPLERS.schedule(schedule), [7])
     scheduler.set_timesteps(steps)
@@ -56,7 +56,7 @@ def steps_of(sampler) -> int:
 def assert_the_picture_comes_back(sampler, schedules, starts) -> None:
     for schedule in schedules:
         for start in starts:
-            scheduler, arguments = begun(sampler, schedule, 20)
+            scheduler, arguments = begin(sampler, schedule, 20)
             beginning = Beginning(PICTURE, start)
             left = last_step(scheduler, arguments, beginning, lambda sample, at: NOISE)
             both = torch.stack([PICTURE.flatten(), NOISE.flatten()], 1)
@@ -80,8 +80,8 @@ def test_from_every_step_on_the_picture_comes_back_without_noise(sampler):
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("sampler", list(SAMPLERS), ids=lambda each: each.name)
 def test_what_is_kept_is_kept_by_every_sampler(sampler, prediction):
-    scheduler, arguments = begun(sampler, sampler.schedules[0], steps_of(sampler), prediction)
-    nonsense = drawn(9)
+    scheduler, arguments = begin(sampler, sampler.schedules[0], steps_of(sampler), prediction)
+    nonsense = draw_noise(9)
     change = torch.zeros(1, 1, 16, 16)
     change[..., 8:] = 1
     seen = []
@@ -100,24 +100,24 @@ def test_what_is_kept_is_kept_by_every_sampler(sampler, prediction):
 
 @pytest.mark.parametrize("sampler", list(SAMPLERS), ids=lambda each: each.name)
 def test_where_all_may_change_nothing_is_kept_and_where_nothing_may_all_is(sampler):
-    def painted(*change) -> torch.Tensor:
+    def paint_last_step(*change) -> torch.Tensor:
         beginning = Beginning(PICTURE, 1, *change)
         return last_step(
-            *begun(sampler, sampler.schedules[-1], min(6, steps_of(sampler))),
+            *begin(sampler, sampler.schedules[-1], min(6, steps_of(sampler))),
             beginning,
-            lambda sample, timestep: drawn(9),
+            lambda sample, timestep: draw_noise(9),
         )
 
-    free = painted()
+    free = paint_last_step()
     for gradual in (False, True):
-        assert torch.equal(painted(torch.ones(1, 1, 16, 16), gradual), free)
-        assert torch.equal(painted(torch.zeros(1, 1, 16, 16), gradual), PICTURE)
+        assert torch.equal(paint_last_step(torch.ones(1, 1, 16, 16), gradual), free)
+        assert torch.equal(paint_last_step(torch.zeros(1, 1, 16, 16), gradual), PICTURE)
 
 
 @pytest.mark.parametrize("name", ["Euler", "DPM++ 2M", "DDIM", "LMS"])
 def test_what_stays_is_seen_through_the_first_noise_at_full_strength_too(name):
     def first_input(beginning: Beginning) -> tuple[torch.Tensor, torch.Tensor]:
-        scheduler, arguments = begun(SAMPLERS.get(name), "Uniform", 10)
+        scheduler, arguments = begin(SAMPLERS.get(name), "Uniform", 10)
         seen = []
         predict = lambda sample, at: seen.append(sample) or NOISE  # noqa: E731
         last_step(scheduler, arguments, beginning, predict)
@@ -149,9 +149,9 @@ def test_what_lies_below_a_mask_at_first():
 def test_a_gradual_change_comes_the_later_the_smaller_it_is():
     change = torch.linspace(0, 1, 16).expand(1, 1, 16, 16)
     changed = []
-    scheduler, arguments = begun(SAMPLERS.get("Euler"), "Uniform", 10)
+    scheduler, arguments = begin(SAMPLERS.get("Euler"), "Uniform", 10)
     beginning = Beginning(PICTURE, 0, change, gradual=True)
-    for step in denoise(lambda s, t: drawn(9), scheduler, NOISE, arguments, beginning):
+    for step in denoise(lambda s, t: draw_noise(9), scheduler, NOISE, arguments, beginning):
         new = ~torch.isclose(step.denoised, PICTURE, atol=1e-2).all(dim=(0, 1, 2))
         changed.append(int(new.sum()))
     assert changed == sorted(changed)
@@ -164,9 +164,9 @@ def test_without_a_picture_all_is_as_it_was():
     """The scheduler's own loop, as diffusers' pipelines write it."""
     for name in ("Euler", "LMS", "PNDM", "Heun"):
         sampler = SAMPLERS.get(name)
-        scheduler, arguments = begun(sampler, "Uniform", 6)
+        scheduler, arguments = begin(sampler, "Uniform", 6)
         ours = last_step(scheduler, arguments, None, lambda sample, at: sample * 0.1)
-        scheduler, arguments = begun(sampler, "Uniform", 6)
+        scheduler, arguments = begin(sampler, "Uniform", 6)
         theirs = NOISE * scheduler.init_noise_sigma
         for timestep in scheduler.timesteps:
             sample = scheduler.scale_model_input(theirs, timestep)
@@ -177,6 +177,6 @@ def test_without_a_picture_all_is_as_it_was():
 def test_evaluations_are_those_of_the_steps_that_are_left():
     counts = {}
     for name in ("Euler", "Heun", "PNDM"):
-        scheduler, _ = begun(SAMPLERS.get(name), "Uniform", 10)
+        scheduler, _ = begin(SAMPLERS.get(name), "Uniform", 10)
         counts[name] = [len(timesteps_from(scheduler, start)) for start in (0, 4, 9)]
     assert counts == {"Euler": [10, 6, 1], "Heun": [19, 11, 1], "PNDM": [11, 7, 1]}

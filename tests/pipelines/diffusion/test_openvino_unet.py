@@ -87,19 +87,19 @@ def test_conditions_that_it_was_not_made_for_go_to_pytorch(unet, fast):
 def test_a_converted_network_is_kept_and_told_apart_by_weights_and_facts(tmp_path):
     """A single layer is a network like any other, and converted in a moment."""
 
-    def kept(layer: torch.nn.Linear, **facts: str) -> dict[str, int]:
+    def convert(layer: torch.nn.Linear, **facts: str) -> dict[str, int]:
         convert_or_load(layer, (torch.zeros(1, 2),), facts, tmp_path)
         return {file.name: file.stat().st_mtime_ns for file in tmp_path.glob("*.xml")}
 
     layer = torch.nn.Linear(2, 2)
-    first = kept(layer)
+    first = convert(layer)
     assert len(first) == 1
-    assert kept(layer) == first
+    assert convert(layer) == first
     other = torch.nn.Linear(2, 2)
-    both = kept(other)
+    both = convert(other)
     assert len(both) == 2
     assert first.items() < both.items()
-    assert len(kept(other, kind="another")) == 3
+    assert len(convert(other, kind="another")) == 3
 
 
 def test_only_small_plain_unets_on_a_cpu_are_taken(unet, monkeypatch):

@@ -55,7 +55,7 @@ def toy(config):
 
     def predict(x, timestep):
         t = float(timestep)
-        a = interpolated(alphas, t)
+        a = alpha_at(alphas, t)
         x0 = torch.tanh(0.8 * x + 0.3 * x.roll(1, -1) + 0.1 * np.sin(t / 300))
         eps = (x - a**0.5 * x0) / (1 - a) ** 0.5
         return eps if config["prediction_type"] == "epsilon" else a**0.5 * eps - (1 - a) ** 0.5 * x0
@@ -63,7 +63,7 @@ def toy(config):
     return predict
 
 
-def picked(config, sampler, schedule="Uniform", steps=STEPS, seeds=(5,), eta=None, **further):
+def sample_with(config, sampler, schedule="Uniform", steps=STEPS, seeds=(5,), eta=None, **further):
     """Latents at the end, by the picker's entry."""
     sampler = SAMPLERS.get(sampler)
     scheduler = make_scheduler(config, sampler, SAMPLERS.schedule(schedule), seeds)
@@ -86,7 +86,7 @@ def alpha_bars(config) -> np.ndarray:
     return np.cumprod(1 - betas)
 
 
-def interpolated(alphas, t):
+def alpha_at(alphas, t):
     """ā at a fractional timestep: σ is interpolated linearly, as k-diffusion does."""
     sigmas = ((1 - alphas) / alphas) ** 0.5
     return 1 / (1 + np.interp(t, np.arange(len(sigmas)), sigmas) ** 2)
@@ -215,35 +215,35 @@ def config(request):
 
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
 def test_ddim_is_the_papers(config, eta):
-    assert_same(picked(config, "DDIM", eta=eta), ddim_oracle(config, eta))
+    assert_same(sample_with(config, "DDIM", eta=eta), ddim_oracle(config, eta))
 
 
 def test_ddpm_is_the_papers(config):
-    assert_same(picked(config, "DDPM"), ddpm_oracle(config))
+    assert_same(sample_with(config, "DDPM"), ddpm_oracle(config))
 
 
 def test_ddim_with_eta_1_is_ddpm(config):
     config = {**config, "set_alpha_to_one": True, "steps_offset": 0}
-    assert_same(picked(config, "DDIM", eta=1.0), picked(config, "DDPM").double())
+    assert_same(sample_with(config, "DDIM", eta=1.0), sample_with(config, "DDPM").double())
 
 
 @pytest.mark.parametrize("schedule", ["Uniform", "Karras"])
 def test_euler_is_k_diffusions(config, schedule):
-    assert_same(picked(config, "Euler", schedule), euler_oracle(config, schedule=schedule))
+    assert_same(sample_with(config, "Euler", schedule), euler_oracle(config, schedule=schedule))
 
 
 def test_euler_ancestral_is_k_diffusions(config):
-    assert_same(picked(config, "Euler a"), euler_a_oracle(config))
+    assert_same(sample_with(config, "Euler a"), euler_a_oracle(config))
 
 
 @pytest.mark.parametrize("schedule", ["Uniform", "Karras"])
 def test_lms_is_the_linear_multistep_method_of_order_4(config, schedule):
-    assert_same(picked(config, "LMS", schedule), lms_oracle(config, 4, schedule=schedule))
+    assert_same(sample_with(config, "LMS", schedule), lms_oracle(config, 4, schedule=schedule))
 
 
 def test_lms_of_order_1_is_euler(config):
-    assert_same(picked(config, "LMS", order=1), picked(config, "Euler").double())
-    assert not torch.allclose(picked(config, "LMS"), picked(config, "Euler"))
+    assert_same(sample_with(config, "LMS", order=1), sample_with(config, "Euler").double())
+    assert not torch.allclose(sample_with(config, "LMS"), sample_with(config, "Euler"))
 
 
 # --- all of them -------------------------------------------------------------------------------
@@ -256,7 +256,7 @@ TRAININGS = {
 }
 
 
-def followed(training: str) -> list[tuple[str, str, str]]:
+def combinations_for(training: str) -> list[tuple[str, str, str]]:
     """The combinations for a model of a training, with the training."""
     zero_snr = TRAININGS[training].get("rescale_betas_zero_snr")
     return [(*each, training) for each in COMBINATIONS if not (zero_snr and each[1] == "Beta")]
@@ -272,11 +272,11 @@ def test_beta_is_refused_for_a_zero_terminal_snr(sampler):
 @pytest.mark.parametrize(
     ("sampler", "schedule", "training"),
     [
-        *followed("v"),
+        *combinations_for("v"),
         *(
             pytest.param(*each, marks=pytest.mark.deep)
             for training in ("epsilon", "zero terminal SNR")
-            for each in followed(training)
+            for each in combinations_for(training)
         ),
     ],
 )
@@ -290,7 +290,7 @@ def test_every_combination_ends_near_the_picture(sampler, schedule, training):
     alphas = scheduler.alphas_cumprod.double().numpy()
 
     def knows_the_picture(x, timestep):
-        a = interpolated(np.maximum(alphas, 2**-24), float(timestep))
+        a = alpha_at(np.maximum(alphas, 2**-24), float(timestep))
         eps = (x - a**0.5 * picture) / (1 - a) ** 0.5
         if config["prediction_type"] == "epsilon":
             return eps
@@ -316,9 +316,9 @@ STOCHASTIC = [sampler.name for sampler in SAMPLERS if sampler.stochastic]
 @pytest.mark.parametrize("sampler", [*STOCHASTIC, "DDIM"])
 def test_a_seed_gives_the_same_latents_alone_and_in_a_batch(sampler):
     eta = 1.0 if sampler == "DDIM" else None
-    batch = picked(STARTER, sampler, seeds=(5, 6), eta=eta)
+    batch = sample_with(STARTER, sampler, seeds=(5, 6), eta=eta)
     for latents, seed in zip(batch, (5, 6), strict=True):
-        alone = picked(STARTER, sampler, seeds=(seed,), eta=eta)
+        alone = sample_with(STARTER, sampler, seeds=(seed,), eta=eta)
         assert torch.allclose(latents, alone[0], atol=1e-5)
 
 
@@ -357,9 +357,9 @@ def test_every_sampler_that_peers_offer_and_diffusers_has_is_listed():
 
 def test_a_dense_schedule_begins_at_its_first_step():
     """150 Karras steps round the first timesteps to the same whole number."""
-    latents = picked(STARTER, "DPM++ 2M", "Karras", steps=150)
+    latents = sample_with(STARTER, "DPM++ 2M", "Karras", steps=150)
     assert torch.isfinite(latents).all()
-    assert (latents - picked(STARTER, "DPM++ 2M", "Karras", steps=140)).abs().max() < 0.1
+    assert (latents - sample_with(STARTER, "DPM++ 2M", "Karras", steps=140)).abs().max() < 0.1
 
 
 def test_unknown_names_offer_the_close_ones():

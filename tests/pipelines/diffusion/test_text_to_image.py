@@ -26,13 +26,13 @@ from pipelines.diffusion.styles import Style, styles
 SAMPLERS = Samplers()
 
 
-def asked(**settings) -> TextToImageRequest:
+def request_of(**settings) -> TextToImageRequest:
     base = {"prompt": "a red mug", "model": "tiny-sd1", "steps": 3, "seed": 7}
     return validate(TextToImageRequest, base | settings)
 
 
 def paint(cache, **settings) -> list[Progress | Picture | Result]:
-    return list(text_to_image.run(asked(**settings), cache, threading.Event()))
+    return list(text_to_image.run(request_of(**settings), cache, threading.Event()))
 
 
 def pictures(events) -> list[Picture]:
@@ -92,9 +92,9 @@ def test_a_seed_gives_the_same_picture_alone_and_in_a_batch_of_4(cache, sampler)
 def test_batches_count_the_seed_up_and_begin_again_after_the_last(cache):
     made = pictures(paint(cache, seed=MAX_SEED, batch_count=2, steps=1))
     assert [picture.request.seed for picture in made] == [MAX_SEED, 0]
-    request = asked(seed=10, batch_count=3, batch_size=2)
+    request = request_of(seed=10, batch_count=3, batch_size=2)
     assert [seeds_of(request, batch) for batch in range(3)] == [[10, 11], [12, 13], [14, 15]]
-    assert alone(request, 12) == asked(seed=12)
+    assert alone(request, 12) == request_of(seed=12)
 
 
 @pytest.mark.parametrize("sampler", [s.name for s in SAMPLERS])
@@ -107,7 +107,9 @@ def test_a_picture_is_the_one_that_diffusers_paints(cache):
     """The whole loop against StableDiffusionPipeline with the same scheduler, noise and prompt."""
     from diffusers import DDIMScheduler
 
-    request = asked(sampler="DDIM", schedule="Uniform", guidance=5, negative_prompt="blur", steps=6)
+    request = request_of(
+        sampler="DDIM", schedule="Uniform", guidance=5, negative_prompt="blur", steps=6
+    )
     (ours,) = pictures(text_to_image.run(request, cache, threading.Event()))
     with cache.lease("tiny-sd1") as model:
         from diffusers import StableDiffusionPipeline
@@ -134,7 +136,7 @@ def test_stopping_takes_effect_within_one_step(cache, after):
     with cache.lease("tiny-sd1") as model:
         counting = model.pipe.unet.register_forward_hook(lambda *_: evaluations.append(1))
         try:
-            events = text_to_image.run(asked(steps=20), cache, stop)
+            events = text_to_image.run(request_of(steps=20), cache, stop)
             for _ in range(after):
                 next(events)
             stop.set()
@@ -209,10 +211,10 @@ def test_numbers_that_overflow_are_an_error_and_not_a_black_picture(cache, monke
 
 
 def test_out_of_memory_says_what_was_asked(cache, monkeypatch):
-    def exhausted(*_, **__):
+    def run_out_of_memory(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
-    monkeypatch.setattr(text_to_image, "decode", exhausted)
+    monkeypatch.setattr(text_to_image, "decode", run_out_of_memory)
     with pytest.raises(OutOfMemory, match=r"at 64×64, batch size 2: 2.* was asked for"):
         paint(cache, width=64, height=64, batch_size=2, steps=1)
 
@@ -240,15 +242,15 @@ def test_styles_hold_braces_and_missing_places_well():
 def test_an_open_schedule_is_the_models_where_the_sampler_follows_it_else_uniform(catalog):
     entry = catalog.get("tiny-sd1")
     assert entry.defaults.schedule == "Karras"
-    assert resolve(asked(sampler="Heun"), entry, SAMPLERS).schedule == "Karras"
-    assert resolve(asked(sampler="DDIM"), entry, SAMPLERS).schedule == "Uniform"
+    assert resolve(request_of(sampler="Heun"), entry, SAMPLERS).schedule == "Karras"
+    assert resolve(request_of(sampler="DDIM"), entry, SAMPLERS).schedule == "Uniform"
 
 
 def test_eta_is_kept_only_where_it_applies(catalog):
     entry = catalog.get("tiny-sd1")
-    assert resolve(asked(sampler="DDIM"), entry, SAMPLERS).eta == 0.0
-    assert resolve(asked(sampler="DDIM", eta=0.5), entry, SAMPLERS).eta == 0.5
-    assert resolve(asked(sampler="Euler", eta=0.5), entry, SAMPLERS).eta is None
+    assert resolve(request_of(sampler="DDIM"), entry, SAMPLERS).eta == 0.0
+    assert resolve(request_of(sampler="DDIM", eta=0.5), entry, SAMPLERS).eta == 0.5
+    assert resolve(request_of(sampler="Euler", eta=0.5), entry, SAMPLERS).eta is None
 
 
 def notes(events) -> list[str]:
@@ -310,7 +312,7 @@ class Recorder:
         return (self.rows,)
 
 
-def guided(unet, config=None, pooled=None, **settings):
+def make_guided(unet, config=None, pooled=None, **settings):
     text = torch.ones(1, 77, 8)
     embeds = PromptEmbeds(text, -text, pooled, None if pooled is None else -pooled)
     settings = {"guidance": 3.0, "rescale": 0.0, "batch_size": 1, "size": (64, 96)} | settings
@@ -320,7 +322,7 @@ def guided(unet, config=None, pooled=None, **settings):
 def test_guidance_is_the_unconditional_plus_s_times_the_difference():
     u, c = torch.randn(2, 4, 8, 8).unbind()
     unet = Recorder(u, c)
-    prediction = guided(unet)(torch.zeros(1, 4, 8, 8), torch.tensor(5))
+    prediction = make_guided(unet)(torch.zeros(1, 4, 8, 8), torch.tensor(5))
     assert torch.allclose(prediction[0], u + 3 * (c - u))
     assert unet.sample.shape[0] == 2
     assert (unet.arguments["encoder_hidden_states"][0] == -1).all()  # the negative comes first
@@ -331,9 +333,9 @@ def test_guidance_rescale_pulls_the_deviation_back_to_the_conditional_ones():
     u, c = torch.randn(2, 4, 8, 8).unbind()
     wide = u + 3 * (c - u)
     latents, t = torch.zeros(1, 4, 8, 8), torch.tensor(5)
-    full = guided(Recorder(u, c), rescale=1.0)(latents, t)[0]
+    full = make_guided(Recorder(u, c), rescale=1.0)(latents, t)[0]
     assert torch.isclose(full.std(), c.std(), rtol=1e-4)
-    half = guided(Recorder(u, c), rescale=0.5)(latents, t)[0]
+    half = make_guided(Recorder(u, c), rescale=0.5)(latents, t)[0]
     assert torch.allclose(half, 0.5 * full + 0.5 * wide, atol=1e-5)
 
 
@@ -349,7 +351,7 @@ def test_guidance_rescale_pulls_the_deviation_back_to_the_conditional_ones():
 def test_outside_of_its_interval_guidance_costs_no_evaluation(interval, rows):
     u, c = torch.randn(2, 4, 8, 8).unbind()
     unet = Recorder(u, c)
-    predict = guided(unet, pooled=torch.ones(1, 5), interval=interval, evaluations=5)
+    predict = make_guided(unet, pooled=torch.ones(1, 5), interval=interval, evaluations=5)
     for count in rows:
         unet.rows = torch.stack([u, c][-count:])
         prediction = predict(torch.zeros(1, 4, 8, 8), torch.tensor(5))
@@ -367,12 +369,12 @@ def test_guidance_in_an_interval_is_between_all_and_none(cache):
     assert difference(all_.image, part.image) > 0
     assert part.request.guidance_end == 0.5
     with pytest.raises(BadRequest, match=r"begins after 0\.6 of the steps and ends after 0\.6"):
-        asked(guidance_start=0.6, guidance_end=0.6)
+        request_of(guidance_start=0.6, guidance_end=0.6)
 
 
 def test_sdxl_is_told_pooled_embedding_and_size():
     unet = Recorder(*torch.zeros(2, 4, 8, 8))
-    guided(unet, pooled=torch.ones(1, 5))(torch.zeros(1, 4, 8, 8), torch.tensor(5))
+    make_guided(unet, pooled=torch.ones(1, 5))(torch.zeros(1, 4, 8, 8), torch.tensor(5))
     added = unet.arguments["added_cond_kwargs"]
     assert added["time_ids"].tolist() == [[64, 96, 0, 0, 64, 96]] * 2
     assert added["text_embeds"].tolist() == [[-1] * 5, [1] * 5]
@@ -380,7 +382,7 @@ def test_sdxl_is_told_pooled_embedding_and_size():
 
 def test_what_steers_the_unet_is_asked_at_every_step():
     unet = Recorder(*torch.zeros(2, 4, 8, 8))
-    predict = guided(
+    predict = make_guided(
         unet, steer=lambda sample, t, *rest: {"mid_block_additional_residual": sample + t}
     )
     predict(torch.zeros(1, 4, 8, 8), torch.tensor(5))
@@ -393,7 +395,7 @@ def test_a_unet_distilled_for_guidance_is_told_the_scale_and_called_once():
 
     unet = Recorder(torch.zeros(4, 8, 8))
     config = SimpleNamespace(time_cond_proj_dim=16)
-    guided(unet, config)(torch.zeros(1, 4, 8, 8), torch.tensor(5))
+    make_guided(unet, config)(torch.zeros(1, 4, 8, 8), torch.tensor(5))
     assert unet.sample.shape[0] == 1
     assert torch.equal(unet.arguments["timestep_cond"], guidance_embedding(2.0, 16))
 
@@ -432,7 +434,7 @@ def test_a_whole_pipeline_reports_steps_and_paints_the_same_alone_and_in_a_batch
 
 def test_a_whole_pipeline_stops_within_one_step(whole_cache):
     stop = threading.Event()
-    events = text_to_image.run(asked(steps=50, width=64, height=64), whole_cache, stop)
+    events = text_to_image.run(request_of(steps=50, width=64, height=64), whole_cache, stop)
     next(events)
     stop.set()
     with pytest.raises(Stopped):
@@ -469,7 +471,7 @@ def test_whole_pipelines_say_what_they_do_not_read(whole_cache):
 
 def test_an_engine_runs_its_module(cache):
     engine = Engine("text_to_image", TextToImageRequest, "pipelines.diffusion.text_to_image")
-    events = list(engine.run(asked(steps=1), cache, threading.Event()))
+    events = list(engine.run(request_of(steps=1), cache, threading.Event()))
     assert isinstance(events[-1], Result)
 
 

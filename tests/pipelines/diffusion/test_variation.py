@@ -21,7 +21,7 @@ from pipelines.diffusion.seeds import MAX_SEED, Variation
 SHAPE = (4, 8, 8)
 
 
-def drawn(seed: int, shape=SHAPE) -> torch.Tensor:
+def draw_noise(seed: int, shape=SHAPE) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
@@ -31,7 +31,7 @@ def noise_of(seed: int, variation: Variation | None = None, shape=SHAPE) -> torc
 
 def test_the_mixture_is_a1111s_on_a_fixed_tensor():
     """Column by column with Python's own sines, as A1111's formula reads."""
-    low, high, share = drawn(1), drawn(2), 0.3
+    low, high, share = draw_noise(1), draw_noise(2), 0.3
     mixed = slerp(share, low, high)
     for channel in range(4):
         for place in range(8):
@@ -49,20 +49,22 @@ def test_the_mixture_is_a1111s_on_a_fixed_tensor():
 
 
 def test_equal_seeds_are_mixed_to_themselves():
-    noise = drawn(1)
+    noise = draw_noise(1)
     assert torch.allclose(slerp(0.7, noise, noise), noise, atol=1e-5)
 
 
 def test_strength_0_is_the_seed_and_strength_1_the_other_one():
-    assert torch.equal(noise_of(7, Variation(seed=9, strength=0, width=64, height=64)), drawn(7))
-    assert torch.equal(noise_of(7, Variation(seed=9, strength=1)), drawn(9))
+    assert torch.equal(
+        noise_of(7, Variation(seed=9, strength=0, width=64, height=64)), draw_noise(7)
+    )
+    assert torch.equal(noise_of(7, Variation(seed=9, strength=1)), draw_noise(9))
     between = noise_of(7, Variation(seed=9, strength=0.2))
-    assert (between - drawn(7)).norm() < (between - drawn(9)).norm()
+    assert (between - draw_noise(7)).norm() < (between - draw_noise(9)).norm()
 
 
 def test_a_resized_seed_keeps_its_middle_where_a1111_has_it():
     wide = noise_of(7, Variation(width=64, height=64), (4, 8, 11))
-    own, whole = drawn(7), drawn(7, (4, 8, 11))
+    own, whole = draw_noise(7), draw_noise(7, (4, 8, 11))
     assert torch.equal(wide[:, :, 1:9], own)  # (11 - 8) // 2
     assert torch.equal(wide[:, :, [0, 9, 10]], whole[:, :, [0, 9, 10]])
     narrow = noise_of(7, Variation(width=88, height=64))  # (8 - 11) // 2 = -2: seven are taken
@@ -70,13 +72,13 @@ def test_a_resized_seed_keeps_its_middle_where_a1111_has_it():
     assert torch.equal(narrow[:, :, 7], own[:, :, 7])
 
 
-def asked(**settings) -> TextToImageRequest:
+def request_of(**settings) -> TextToImageRequest:
     base = {"prompt": "a red mug", "model": "tiny-sd1", "steps": 2, "seed": 7}
     return validate(TextToImageRequest, base | settings)
 
 
 def paint(cache, **settings) -> list[Picture]:
-    events = text_to_image.run(asked(**settings), cache, threading.Event())
+    events = text_to_image.run(request_of(**settings), cache, threading.Event())
     return [event for event in events if isinstance(event, Picture)]
 
 
@@ -105,20 +107,20 @@ def test_strength_0_paints_the_same_picture_and_1_that_of_the_other_seed(cache):
 
 def test_seeds_count_as_ever_where_nothing_is_mixed_in(catalog):
     entry = catalog.get("tiny-sd1")
-    request = asked(variation={"width": 64, "height": 64}, batch_size=2)
+    request = request_of(variation={"width": 64, "height": 64}, batch_size=2)
     settings = resolve(request, entry, Samplers())
     assert seeds_of(settings, 1) == [9, 10]
     assert alone(of_batch(settings, 1), 10, 1).variation == settings.variation
 
 
 def test_a_second_seed_is_drawn_before_it_is_queued():
-    queued = with_seed(asked(variation={"strength": 0.1}))
+    queued = with_seed(request_of(variation={"strength": 0.1}))
     assert queued.variation.seed >= 0
     assert with_seed(queued) == queued
 
 
 def test_what_cannot_be_varied_is_refused(catalog):
     with pytest.raises(BadRequest, match="a width of 64 and a height of"):
-        asked(variation={"width": 64})
+        request_of(variation={"width": 64})
     with pytest.raises(BadRequest, match=r"at most 1\.0"):
-        asked(variation={"strength": 1.5})
+        request_of(variation={"strength": 1.5})

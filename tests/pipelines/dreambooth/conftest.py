@@ -133,8 +133,8 @@ def trainer(home: Path, subject: Subject) -> Callable[[TrainingRequest], Trainer
 
 
 @pytest.fixture
-def copied(home: Path):
-    """``copied(folder)``: a copy of a training's folder as another training of the same request."""
+def copy_training(home: Path):
+    """``copy_training(folder)``: the folder as another training of the same request."""
 
     def copy(folder: TrainingFolder) -> TrainingFolder:
         other = TrainingFolder(home, secrets.token_hex(16))
@@ -153,10 +153,10 @@ def cache(home: Path) -> ModelCache:
 
 
 @pytest.fixture
-def acting(tmp_path: Path):
-    """``acting(body)``: a launcher of a trainer that only acts, by the lines of ``body``."""
+def make_launcher(tmp_path: Path):
+    """``make_launcher(body)``: a launcher of a trainer that only acts, by the lines of ``body``."""
 
-    def made(body: str):
+    def make(body: str):
         script = tmp_path / "acting.py"
         lines = "\n".join("    " + line for line in body.strip().splitlines())
         script.write_text(SCRIPT.format(root=str(ROOT), body=lines))
@@ -166,11 +166,11 @@ def acting(tmp_path: Path):
 
         return launch
 
-    return made
+    return make
 
 
 @pytest.fixture(scope="session")
-def learnt_once(tmp_path_factory, twin_folder) -> Path:
+def shared_result(tmp_path_factory, twin_folder) -> Path:
     """A real result of a short training that says it is one of all steps; treat it as read-only."""
     home = fill_home(tmp_path_factory.mktemp("learnt"), twin_folder("sd1"))
     subject = make_subject(home)
@@ -180,9 +180,9 @@ def learnt_once(tmp_path_factory, twin_folder) -> Path:
 
 
 @pytest.fixture
-def learnt(learnt_once: Path, tmp_path: Path) -> Path:
+def training_result(shared_result: Path, tmp_path: Path) -> Path:
     """A real result of a short training, for acting trainers to hand over.
 
     It says that it is one of all steps that :func:`ask` asks for.
     """
-    return Path(shutil.copytree(learnt_once, tmp_path / "learnt"))
+    return Path(shutil.copytree(shared_result, tmp_path / "learnt"))

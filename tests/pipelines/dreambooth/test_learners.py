@@ -15,7 +15,7 @@ from pipelines.dreambooth.optimizers import make_optimizer
 from pipelines.dreambooth.presets import settings_for
 from pipelines.models.catalog import Catalog
 from tests import twins
-from tests.pipelines.dreambooth.training_steps import frozen_of
+from tests.pipelines.dreambooth.training_steps import frozen_parameters
 
 
 def test_a_lora_at_step_0_changes_nothing_at_all(ask, trainer):
@@ -35,10 +35,10 @@ def test_a_lora_at_step_0_changes_nothing_at_all(ask, trainer):
 def test_a_lora_learns_and_all_else_stays_bit_for_bit(ask, trainer, text: bool):
     made = trainer(ask(train_text_encoder=text, target_modules="all"))
     made.prepare()
-    before, first = frozen_of(made.base), made.learner.state()
+    before, first = frozen_parameters(made.base), made.learner.state()
     for _ in made.steps():
         pass
-    after = frozen_of(made.base)
+    after = frozen_parameters(made.base)
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
     moved = {n for n, p in made.learner.state().items() if not torch.equal(p, first[n])}
@@ -51,13 +51,13 @@ def test_a_new_word_learns_its_rows_and_leaves_every_other_row_as_it_was(ask, tr
     made.prepare()
     (embedding,) = made.learner.embeddings
     known, rows = embedding.weight.detach().clone(), embedding.rows.detach().clone()
-    before = frozen_of(made.base)
+    before = frozen_parameters(made.base)
     for _ in made.steps():
         pass
     assert torch.equal(embedding.weight, known)
     assert not torch.equal(embedding.rows, rows)
     assert all((embedding.rows[i] != rows[i]).any() for i in range(3))
-    after = frozen_of(made.base)
+    after = frozen_parameters(made.base)
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
@@ -170,11 +170,13 @@ def test_every_family_learns(ask, trainer, home, twin_folder, family, settings):
     request = ask(model=f"tiny-{family}", steps=2, **settings)
     made = trainer(request)
     made.prepare()
-    before, first = frozen_of(made.base), made.learner.state()
+    before, first = frozen_parameters(made.base), made.learner.state()
     for _ in made.steps():
         pass
     made.finish()
-    assert all(torch.equal(before[name], tensor) for name, tensor in frozen_of(made.base).items())
+    assert all(
+        torch.equal(before[name], tensor) for name, tensor in frozen_parameters(made.base).items()
+    )
     learnt = made.learner.state()
     moved = [name for name in learnt if not torch.equal(learnt[name], first[name])]
     # SDXL reads its text encoders before their last layers, which therefore learn nothing.

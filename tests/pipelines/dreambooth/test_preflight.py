@@ -29,7 +29,7 @@ SOME = {"subject": "0" * 32, "training": "1" * 32, "name": "cat", "class_word": 
 SOME |= {"identifier": "kref"}  # which means nothing to the starter
 
 
-def asked(**settings) -> TrainingRequest:
+def request_of(**settings) -> TrainingRequest:
     return validate(TrainingRequest, SOME | settings)
 
 
@@ -65,11 +65,11 @@ def look(request, entry, tmp_path, photos=10, device="cpu", cores=2):
 )  # fmt: skip
 def test_what_cannot_work_is_refused(entry, tmp_path, settings, photos, device, words):
     with pytest.raises((BadRequest, Unavailable), match=words):
-        look(asked(**settings), entry, tmp_path, photos, device)
+        look(request_of(**settings), entry, tmp_path, photos, device)
 
 
 def test_steps_and_samples_count_class_pictures_accumulation_and_gpus(entry, tmp_path):
-    request = asked(
+    request = request_of(
         model="sd15",
         steps=100,
         batch_size=2,
@@ -83,7 +83,7 @@ def test_steps_and_samples_count_class_pictures_accumulation_and_gpus(entry, tmp
 
 
 def test_8_bit_adamw_is_refused_where_its_package_is_missing(entry, tmp_path, monkeypatch):
-    request = asked(optimizer="adamw_8bit")
+    request = request_of(optimizer="adamw_8bit")
     monkeypatch.setattr("pipelines.dreambooth.preflight.find_spec", lambda name: None)
     with pytest.raises(Unavailable, match="bitsandbytes, which is not installed"):
         look(request, entry, tmp_path, device="cuda")
@@ -93,7 +93,7 @@ def test_8_bit_adamw_is_refused_where_its_package_is_missing(entry, tmp_path, mo
 
 @pytest.mark.parametrize(("rate", "said"), [(2e-4, True), (0.5, False), (1, False), (10, True)])
 def test_a_rate_that_is_none_of_prodigys_is_remarked_upon(entry, tmp_path, rate, said):
-    notes = look(asked(optimizer="prodigy", learning_rate=rate), entry, tmp_path).notes
+    notes = look(request_of(optimizer="prodigy", learning_rate=rate), entry, tmp_path).notes
     assert [str(note) for note in notes] == said * [
         f"Prodigy finds the learning rate itself and counts from 1; it is {rate:g}. Set it to 1."
     ]
@@ -104,7 +104,7 @@ def test_a_rate_that_is_none_of_prodigys_is_remarked_upon(entry, tmp_path, rate,
     [("lora", 2e-3, False), ("lora", 0.9, True), ("full", 1e-4, False), ("full", 0.01, True)],
 )
 def test_a_rate_at_which_trainings_fall_apart_is_remarked_upon(entry, tmp_path, method, rate, said):
-    notes = look(asked(method=method, learning_rate=rate), entry, tmp_path).notes
+    notes = look(request_of(method=method, learning_rate=rate), entry, tmp_path).notes
     assert [str(note).partition(" is so high")[0] for note in notes] == said * [
         f"The learning rate {rate:g}"
     ]
@@ -112,27 +112,27 @@ def test_a_rate_at_which_trainings_fall_apart_is_remarked_upon(entry, tmp_path, 
 
 def test_a_high_rate_of_the_text_encoder_is_remarked_upon_where_it_learns(entry, tmp_path):
     rates = {"learning_rate": 1e-4, "text_encoder_learning_rate": 0.5}
-    (note,) = look(asked(train_text_encoder=True, **rates), entry, tmp_path).notes
+    (note,) = look(request_of(train_text_encoder=True, **rates), entry, tmp_path).notes
     assert str(note).startswith("The learning rate 0.5 is so high")
-    assert look(asked(train_text_encoder=False, **rates), entry, tmp_path).notes == []
+    assert look(request_of(train_text_encoder=False, **rates), entry, tmp_path).notes == []
 
 
 @pytest.mark.parametrize("words", [{"identifier": "BREAK"}, {"class_word": "BREAK dancer"},
                                    {"identifier": "x-BREAK"}])  # fmt: skip
 def test_a_word_that_prompts_read_as_something_else_is_refused(entry, tmp_path, words):
     with pytest.raises(BadRequest, match="means something else in a prompt"):
-        look(asked(**words), entry, tmp_path)
+        look(request_of(**words), entry, tmp_path)
 
 
 def test_tags_in_prompts_that_are_painted_meanwhile_are_said_to_be_left_out(entry, tmp_path):
     prompts = {"sample_every": 5, "sample_prompts": ("a [trigger] <lora:x:1>", "a cat")}
     prompts |= {"class_prompts": ("a [class]<hypernet:y:1>",)}
-    (note,) = look(asked(**prompts), entry, tmp_path).notes
+    (note,) = look(request_of(**prompts), entry, tmp_path).notes
     assert str(note).startswith("<lora:x:1>, <hypernet:y:1> in sample or class prompts is left out")
 
 
 def test_what_is_said_of_the_word_is_said_before_the_training_too(entry, tmp_path):
-    (note,) = look(asked(identifier="mug"), entry, tmp_path).notes
+    (note,) = look(request_of(identifier="mug"), entry, tmp_path).notes
     assert "has a picture of “mug” already" in str(note)
 
 
@@ -146,7 +146,7 @@ def test_what_is_said_of_the_photos_is_said_before_the_training_too(entry, tmp_p
         scene.save(buffer, kind, quality=80)
         subject.add(f"cat.{kind.lower()}", buffer.getvalue())
     assert (len(subject.photos), len(subject.different)) == (3, 1)
-    request = asked(subject=subject.id)
+    request = request_of(subject=subject.id)
     with pytest.raises(BadRequest, match="All 3 photos show one and the same picture"):
         look(request, entry, tmp_path, subject)
     other = Image.fromarray(rng.integers(0, 255, (4, 4, 3), dtype=np.uint8)).resize((200, 200))
@@ -162,32 +162,32 @@ def test_what_is_said_of_the_photos_is_said_before_the_training_too(entry, tmp_p
 def test_memory_grows_with_what_is_asked(entry, tmp_path, monkeypatch):
     monkeypatch.setattr("pipelines.dreambooth.preflight.find_spec", lambda name: object())
 
-    def needed(**settings) -> int:
-        return look(asked(model="sd15", **settings), entry, tmp_path, device="cuda").bytes
+    def bytes_for(**settings) -> int:
+        return look(request_of(model="sd15", **settings), entry, tmp_path, device="cuda").bytes
 
-    lora = needed()
+    lora = bytes_for()
     assert 3 * GB < lora < 9 * GB  # 512², batch 1: people do it in 6 to 8 GB
-    assert needed(gradient_checkpointing=True) < lora
-    assert needed(batch_size=4) > 2 * lora - 4 * GB
-    assert needed(resolution=768) > lora
-    assert needed(method="full") > 12 * GB
-    assert needed(method="full", optimizer="adamw_8bit") < needed(method="full")
-    assert needed(mixed_precision="no") > lora
+    assert bytes_for(gradient_checkpointing=True) < lora
+    assert bytes_for(batch_size=4) > 2 * lora - 4 * GB
+    assert bytes_for(resolution=768) > lora
+    assert bytes_for(method="full") > 12 * GB
+    assert bytes_for(method="full", optimizer="adamw_8bit") < bytes_for(method="full")
+    assert bytes_for(mixed_precision="no") > lora
 
 
 def test_a_step_that_was_measured_is_believed(entry, tmp_path):
-    request = asked(steps=1000)
+    request = request_of(steps=1000)
     before = look(request, entry, tmp_path)
     assert not before.measured
     remember_speed(request, 128, tmp_path, "cpu", 3.0)
     after = look(request, entry, tmp_path)
     assert after.measured
     assert 3000 < after.seconds < 3100
-    assert not look(asked(steps=1000, batch_size=2), entry, tmp_path).measured
+    assert not look(request_of(steps=1000, batch_size=2), entry, tmp_path).measured
 
 
 def test_too_little_memory_or_disk_is_refused_with_numbers(entry, tmp_path, monkeypatch):
-    found = look(asked(model="sdxl"), entry, tmp_path, device="cuda")
+    found = look(request_of(model="sdxl"), entry, tmp_path, device="cuda")
     with pytest.raises(OutOfMemory, match=r"needs about \d+ GB on cuda, 2.0 GB are free"):
         check_room(found, tmp_path, "cuda", 2 * GB)
     check_room(found, tmp_path, "cuda", 80 * GB)
@@ -199,12 +199,12 @@ def test_too_little_memory_or_disk_is_refused_with_numbers(entry, tmp_path, monk
 
 
 def test_few_photos_and_missing_prompts_are_remarked_upon(entry, tmp_path):
-    found = look(asked(sample_every=10, save_every=0), entry, tmp_path, photos=3)
+    found = look(request_of(sample_every=10, save_every=0), entry, tmp_path, photos=3)
     notes = " ".join(map(str, found.notes))
     assert "3 photos are few" in notes
     assert "No sample prompts" in notes
     assert "a crash loses the whole training" in notes
-    assert look(asked(), entry, tmp_path).notes == []
+    assert look(request_of(), entry, tmp_path).notes == []
 
 
 def test_settings_that_textual_inversion_has_no_use_for_stop_nothing(entry, tmp_path):
@@ -212,12 +212,12 @@ def test_settings_that_textual_inversion_has_no_use_for_stop_nothing(entry, tmp_
     unused = {"prior_preservation": True, "train_text_encoder": True, "rank": 256,
               "text_encoder_learning_rate": 0.5}  # fmt: skip
     rate = {"optimizer": "prodigy", "learning_rate": 1.0}
-    found = look(asked(**word, **unused, **rate), entry, tmp_path)
-    assert found == look(asked(**word, **rate), entry, tmp_path)
+    found = look(request_of(**word, **unused, **rate), entry, tmp_path)
+    assert found == look(request_of(**word, **rate), entry, tmp_path)
 
 
 def test_the_new_word_of_textual_inversion_is_said(entry, tmp_path):
-    request = asked(method="textual_inversion", identifier="kref-cat")
+    request = request_of(method="textual_inversion", identifier="kref-cat")
     notes = " ".join(map(str, look(request, entry, tmp_path).notes))
     assert "“kref-cat” is the new word" in notes
 
@@ -228,7 +228,7 @@ def test_the_new_word_of_textual_inversion_is_said(entry, tmp_path):
 @pytest.mark.parametrize("preset", ["quick", "balanced", "best"])
 def test_every_preset_gives_settings_that_a_request_takes(entry, preset, model, method, memory):
     settings = settings_for(preset, entry(model), method, memory, photos=10)
-    request = asked(model=model, method=method, **settings)
+    request = request_of(model=model, method=method, **settings)
     assert request.warmup_steps < request.steps
     assert len(settings) == len(TrainingRequest.model_fields) - 8
 

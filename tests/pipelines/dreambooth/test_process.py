@@ -198,10 +198,10 @@ def main_of(folder: TrainingFolder) -> int:
 def test_the_trainer_says_why_it_failed(ask, trainer, monkeypatch, raised, kind, words):
     folder = trainer(ask()).folder
 
-    def failing(self):
+    def fail(self):
         raise raised
 
-    monkeypatch.setattr(Trainer, "run", failing)
+    monkeypatch.setattr(Trainer, "run", fail)
     assert main_of(folder) == processes.FAILED
     line = folder.progress()[0][-1]
     assert (line["event"], line["kind"]) == ("error", kind)

@@ -18,14 +18,14 @@ from tests.pipelines.dreambooth.acting import follow
 
 
 def test_a_stop_is_passed_on_and_what_was_learnt_is_in_the_library(
-    ask, home, cache, acting, learnt
+    ask, home, cache, make_launcher, training_result
 ):
-    launch = acting(f"""
+    launch = make_launcher(f"""
 step(1)
 while not folder.is_stopping:
     time.sleep(0.05)
 import shutil
-shutil.copytree({str(learnt)!r}, folder.result)
+shutil.copytree({str(training_result)!r}, folder.result)
 folder.report("stopped")
 """)
     request, stop = ask(steps=500), threading.Event()
@@ -45,8 +45,8 @@ folder.report("stopped")
     assert record.training == request.training
 
 
-def test_a_stop_before_the_first_step_leaves_the_library_empty(ask, home, cache, acting):
-    launch = acting("""
+def test_a_stop_before_the_first_step_leaves_the_library_empty(ask, home, cache, make_launcher):
+    launch = make_launcher("""
 while not folder.is_stopping:
     time.sleep(0.05)
 """)
@@ -57,8 +57,8 @@ while not folder.is_stopping:
     assert LoraLibrary(home).own("local") == []
 
 
-def test_too_little_memory_in_the_trainer_is_said_in_its_own_words(ask, cache, acting):
-    launch = acting("""
+def test_too_little_memory_in_the_trainer_is_said_in_its_own_words(ask, cache, make_launcher):
+    launch = make_launcher("""
 folder.report("error", kind="OutOfMemory",
               message={"template": "{device} ran out", "values": {"device": "cuda:1"}})
 sys.exit(1)
@@ -67,8 +67,8 @@ sys.exit(1)
         follow(ask(), cache, launch=launch)
 
 
-def test_a_killed_trainer_is_most_often_one_without_memory(ask, cache, acting):
-    launch = acting("""
+def test_a_killed_trainer_is_most_often_one_without_memory(ask, cache, make_launcher):
+    launch = make_launcher("""
 step(1)
 step(2)
 os.kill(os.getpid(), signal.SIGKILL)
@@ -77,8 +77,8 @@ os.kill(os.getpid(), signal.SIGKILL)
         follow(ask(), cache, launch=launch)
 
 
-def test_a_trainer_that_ends_without_a_word_shows_its_log(ask, cache, acting):
-    launch = acting("""
+def test_a_trainer_that_ends_without_a_word_shows_its_log(ask, cache, make_launcher):
+    launch = make_launcher("""
 print("the driver is too old", flush=True)
 sys.exit(7)
 """)
@@ -86,16 +86,18 @@ sys.exit(7)
         follow(ask(), cache, launch=launch)
 
 
-def test_a_failure_can_be_tried_again_and_its_error_is_forgotten(ask, cache, acting, learnt):
+def test_a_failure_can_be_tried_again_and_its_error_is_forgotten(
+    ask, cache, make_launcher, training_result
+):
     request = ask()
-    launch = acting("""
+    launch = make_launcher("""
 folder.report("error", kind="UserError", message={"template": "the disk is full", "values": {}})
 sys.exit(1)
 """)
     with pytest.raises(UserError, match="disk is full"):
         follow(request, cache, launch=launch)
-    launch = acting(f"""
+    launch = make_launcher(f"""
 import shutil
-shutil.copytree({str(learnt)!r}, folder.result)
+shutil.copytree({str(training_result)!r}, folder.result)
 """)
     assert isinstance(follow(request, cache, launch=launch)[-1], Result)

@@ -24,7 +24,7 @@ from pipelines.dreambooth.folder import TrainingFolder
 from tests.pipelines.dreambooth.acting import follow, never, with_steps
 
 
-def stopped(request, cache, acting, learnt: Path) -> None:
+def stop_after_one_step(request, cache, acting, learnt: Path) -> None:
     """A training that was stopped after one step; what it has learnt is in the library."""
     launch, stop = acting(f"""
 import shutil
@@ -42,7 +42,7 @@ shutil.copytree({str(with_steps(learnt, 1))!r}, folder.result, dirs_exist_ok=Tru
     with_steps(learnt, request.steps)
 
 
-def finishing(acting, learnt: Path):
+def finish_launcher(acting, learnt: Path):
     """A launcher of a trainer that takes all steps that are left."""
     return acting(f"""
 import shutil
@@ -51,37 +51,50 @@ shutil.copytree({str(learnt)!r}, folder.result, dirs_exist_ok=True)
 
 
 def test_a_resumed_trainings_result_takes_the_place_of_its_earlier_one(
-    ask, home, cache, acting, learnt
+    ask, home, cache, make_launcher, training_result
 ):
     request, library = ask(), LoraLibrary(home)
-    stopped(request, cache, acting, learnt)
+    stop_after_one_step(request, cache, make_launcher, training_result)
     (first,) = library.own("local")
     library.rename("local", first.id, "my cat")
-    second = follow(request, cache, launch=finishing(acting, learnt))[-1].data["lora"]
+    second = follow(request, cache, launch=finish_launcher(make_launcher, training_result))[
+        -1
+    ].data["lora"]
     (record,) = library.own("local")
     assert second == first.id == record.id
     assert record.name == "my cat"
 
 
-def test_what_the_trainer_remarks_on_its_result_is_in_the_job_s(ask, cache, acting, learnt):
-    record = learnt / "about.json"
+def test_what_the_trainer_remarks_on_its_result_is_in_the_job_s(
+    ask, cache, make_launcher, training_result
+):
+    record = training_result / "about.json"
     remark = {"template": "The training fell apart: {why}.", "values": {"why": "x"}}
-    assert follow(ask(), cache, launch=finishing(acting, learnt))[-1].data["notes"] == []
+    assert (
+        follow(ask(), cache, launch=finish_launcher(make_launcher, training_result))[-1].data[
+            "notes"
+        ]
+        == []
+    )
     record.write_text(json.dumps(json.loads(record.read_text()) | {"remark": remark}))
     request = ask()
-    assert follow(request, cache, launch=finishing(acting, learnt))[-1].data["notes"] == [remark]
+    assert follow(request, cache, launch=finish_launcher(make_launcher, training_result))[-1].data[
+        "notes"
+    ] == [remark]
     assert follow(request, cache, launch=None)[-1].data["notes"] == [remark]  # asked for again
 
 
-def test_a_training_that_is_done_keeps_nothing_to_go_on_from(ask, home, cache, acting, learnt):
+def test_a_training_that_is_done_keeps_nothing_to_go_on_from(
+    ask, home, cache, make_launcher, training_result
+):
     request = ask()
     folder = TrainingFolder(home, request.training)
     folder.checkpoint.mkdir(parents=True)
     (folder.checkpoint / "state.pt").write_bytes(bytes(10**6))
-    stopped(request, cache, acting, learnt)
+    stop_after_one_step(request, cache, make_launcher, training_result)
     assert folder.bytes > 10**6
     assert folder.steps_in_library == 1
-    done = follow(request, cache, launch=finishing(acting, learnt))[-1]
+    done = follow(request, cache, launch=finish_launcher(make_launcher, training_result))[-1]
     assert folder.steps_in_library == request.steps
     assert [path.name for path in folder.result.iterdir()] == ["about.json"]
     assert not folder.checkpoint.exists()
@@ -92,13 +105,17 @@ def test_a_training_that_is_done_keeps_nothing_to_go_on_from(ask, home, cache, a
     assert LoraLibrary(home).factors(LoraLibrary(home).by_id(done.data["lora"]))
 
 
-def test_what_was_taken_out_of_the_library_is_learnt_anew(ask, home, cache, acting, learnt):
+def test_what_was_taken_out_of_the_library_is_learnt_anew(
+    ask, home, cache, make_launcher, training_result
+):
     request, library = ask(), LoraLibrary(home)
-    first = follow(request, cache, launch=finishing(acting, learnt))[-1].data["lora"]
+    first = follow(request, cache, launch=finish_launcher(make_launcher, training_result))[-1].data[
+        "lora"
+    ]
     library.delete("local", first)
-    stopped(request, cache, acting, learnt)
+    stop_after_one_step(request, cache, make_launcher, training_result)
     assert TrainingFolder(home, request.training).steps_in_library == 1
-    second = follow(request, cache, launch=finishing(acting, learnt))[-1]
+    second = follow(request, cache, launch=finish_launcher(make_launcher, training_result))[-1]
     assert isinstance(second, Result)
     assert [record.id for record in library.own("local")] == [second.data["lora"]]
 
@@ -108,12 +125,12 @@ def test_what_was_taken_out_of_the_library_is_learnt_anew(ask, home, cache, acti
     shutil.Error([("from", "to", "[Errno 28] No space left on device: 'to'")]),
 ])  # fmt: skip
 def test_a_full_disk_leaves_what_is_in_the_library_and_is_said(
-    ask, home, cache, acting, learnt, monkeypatch, error
+    ask, home, cache, make_launcher, training_result, monkeypatch, error
 ):
     request, library = ask(), LoraLibrary(home)
-    stopped(request, cache, acting, learnt)
+    stop_after_one_step(request, cache, make_launcher, training_result)
     (before,) = library.own("local")
-    launch = finishing(acting, learnt)
+    launch = finish_launcher(make_launcher, training_result)
 
     def full(*_):
         raise error
@@ -129,9 +146,9 @@ def test_a_full_disk_leaves_what_is_in_the_library_and_is_said(
 
 
 def test_what_could_not_be_put_in_the_library_at_first_is_there_once(
-    ask, home, cache, acting, learnt, monkeypatch
+    ask, home, cache, make_launcher, training_result, monkeypatch
 ):
-    launch = finishing(acting, learnt)
+    launch = finish_launcher(make_launcher, training_result)
     request, remember = ask(), TrainingFolder.remember_library_id
 
     def full(*_):
@@ -147,10 +164,12 @@ def test_what_could_not_be_put_in_the_library_at_first_is_there_once(
 
 
 @pytest.mark.parametrize("done", [True, False])
-def test_other_settings_need_a_training_of_their_own(ask, cache, acting, learnt, done):
+def test_other_settings_need_a_training_of_their_own(
+    ask, cache, make_launcher, training_result, done
+):
     request = ask()
-    stopped(request, cache, acting, learnt)
-    launch = finishing(acting, learnt)
+    stop_after_one_step(request, cache, make_launcher, training_result)
+    launch = finish_launcher(make_launcher, training_result)
     if done:
         follow(request, cache, launch=launch)
     changed = request.model_copy(update={"rank": 8, "learning_rate": 1e-3, "name": "other"})
@@ -170,15 +189,17 @@ def test_what_cannot_work_is_refused_before_anything_starts(ask, cache):
         follow(ask(model="sd99"), cache, launch=never)
 
 
-def test_idle_models_are_let_go_when_memory_is_short(ask, home, acting, learnt, monkeypatch):
+def test_idle_models_are_let_go_when_memory_is_short(
+    ask, home, make_launcher, training_result, monkeypatch
+):
     cleared = []
     cache = ModelCache(lambda *_: None, "cpu", 2**40, home=home)
     monkeypatch.setattr(cache, "clear", lambda: cleared.append(True))
     free = iter([10**6, 10**12])
     monkeypatch.setattr(process, "free_memory", lambda device: next(free))
-    launch = acting(f"""
+    launch = make_launcher(f"""
 import shutil
-shutil.copytree({str(learnt)!r}, folder.result)
+shutil.copytree({str(training_result)!r}, folder.result)
 """)
     follow(ask(), cache, launch=launch)
     assert cleared == [True]

@@ -18,17 +18,19 @@ from tests.patience import wait_until
 from tests.pipelines.dreambooth.acting import follow, never, with_steps
 
 
-def test_a_trainer_that_outlived_its_studio_is_followed_again(ask, home, cache, acting, learnt):
+def test_a_trainer_that_outlived_its_studio_is_followed_again(
+    ask, home, cache, make_launcher, training_result
+):
     request = ask(steps=2)
     folder = TrainingFolder(home, request.training)
     folder.begin(request)
-    child = acting(f"""
+    child = make_launcher(f"""
 step(1)
 while not (folder.path / "go").exists():
     time.sleep(0.05)
 step(2)
 import shutil
-shutil.copytree({str(learnt)!r}, folder.result)
+shutil.copytree({str(training_result)!r}, folder.result)
 """)(folder, request, "cpu", True)
     wait_until(lambda: folder.progress()[0])
     events = []
@@ -46,7 +48,7 @@ def at_work(folder: TrainingFolder) -> None:
     wait_until(lambda: folder.is_running)
 
 
-def followed(request, cache, child, launch, then=None) -> Result:
+def follow_child(request, cache, child, launch, then=None) -> Result:
     """Follows ``child``, which an earlier studio has left; ``then()`` is called meanwhile."""
     events = process.run(request, cache, threading.Event(), launch)
     kept = [next(events)]
@@ -59,99 +61,101 @@ def followed(request, cache, child, launch, then=None) -> Result:
 
 
 def test_a_trainer_that_a_closing_studio_had_stopped_is_started_again(
-    ask, home, cache, acting, learnt
+    ask, home, cache, make_launcher, training_result
 ):
     """Its 40 steps of 1000 are no result: only a person who presses stop wants those."""
     request = ask(steps=1000)
     folder = TrainingFolder(home, request.training)
     folder.begin(request)
     folder.ask_to_stop()
-    child = acting(f"""
+    child = make_launcher(f"""
 step(40)
 while not (folder.path / "go").exists():
     time.sleep(0.05)
 import json, shutil
-shutil.copytree({str(learnt)!r}, folder.result)
+shutil.copytree({str(training_result)!r}, folder.result)
 about = json.loads((folder.result / "about.json").read_text()) | {{"steps": 40}}
 (folder.result / "about.json").write_text(json.dumps(about))
 folder.report("stopped")
 """)(folder, request, "cpu", True)
     at_work(folder)
-    again = acting(f"""
+    again = make_launcher(f"""
 assert not folder.is_stopping
 step(1000)
 import shutil
-shutil.copytree({str(with_steps(learnt, 1000))!r}, folder.result, dirs_exist_ok=True)
+shutil.copytree({str(with_steps(training_result, 1000))!r}, folder.result, dirs_exist_ok=True)
 """)
-    result = followed(request, cache, child, again, (folder.path / "go").touch)
+    result = follow_child(request, cache, child, again, (folder.path / "go").touch)
     assert result.data["steps"] == 1000
     (record,) = LoraLibrary(home).own("local")
     assert record.training == request.training
 
 
 def test_one_that_was_stopped_before_its_first_step_is_started_again(
-    ask, home, cache, acting, learnt
+    ask, home, cache, make_launcher, training_result
 ):
     request = ask()
     folder = TrainingFolder(home, request.training)
     folder.begin(request)
     folder.ask_to_stop()
-    child = acting("""
+    child = make_launcher("""
 while not (folder.path / "go").exists():
     time.sleep(0.05)
 folder.report("stopped")
 """)(folder, request, "cpu", True)
     at_work(folder)
-    again = acting(f"""
+    again = make_launcher(f"""
 import shutil
-shutil.copytree({str(learnt)!r}, folder.result)
+shutil.copytree({str(training_result)!r}, folder.result)
 """)
-    assert followed(request, cache, child, again, (folder.path / "go").touch)
+    assert follow_child(request, cache, child, again, (folder.path / "go").touch)
 
 
-def test_one_that_has_not_seen_yet_that_it_should_stop_goes_on(ask, home, cache, acting, learnt):
+def test_one_that_has_not_seen_yet_that_it_should_stop_goes_on(
+    ask, home, cache, make_launcher, training_result
+):
     request = ask()
     folder = TrainingFolder(home, request.training)
     folder.begin(request)
     folder.ask_to_stop()
-    child = acting(f"""
+    child = make_launcher(f"""
 while not (folder.path / "go").exists():
     time.sleep(0.05)
 assert not folder.is_stopping
 import shutil
-shutil.copytree({str(learnt)!r}, folder.result)
+shutil.copytree({str(training_result)!r}, folder.result)
 """)(folder, request, "cpu", True)
     at_work(folder)
-    assert followed(request, cache, child, never, (folder.path / "go").touch)
+    assert follow_child(request, cache, child, never, (folder.path / "go").touch)
 
 
 @pytest.mark.parametrize("forgets", [True, False], ids=["forgets", "never began"])
 def test_an_error_of_an_earlier_run_is_not_that_of_a_trainer_that_is_found_at_work(
-    ask, home, cache, acting, learnt, forgets
+    ask, home, cache, make_launcher, training_result, forgets
 ):
     request = ask()
     folder = TrainingFolder(home, request.training)
     folder.begin(request)
     earlier = {"template": "the disk was full", "values": {}}
     folder.report("error", kind="UserError", message=earlier)
-    child = acting(f"""
+    child = make_launcher(f"""
 while not (folder.path / "go").exists():
     time.sleep(0.05)
 if {forgets}:
     folder.forget_after(0)
 step(1)
 import shutil
-shutil.copytree({str(learnt)!r}, folder.result)
+shutil.copytree({str(training_result)!r}, folder.result)
 """)(folder, request, "cpu", True)
     at_work(folder)
-    assert followed(request, cache, child, never, (folder.path / "go").touch)
+    assert follow_child(request, cache, child, never, (folder.path / "go").touch)
 
 
-def test_an_error_of_a_trainer_that_is_found_at_work_is_said(ask, home, cache, acting):
+def test_an_error_of_a_trainer_that_is_found_at_work_is_said(ask, home, cache, make_launcher):
     request = ask()
     folder = TrainingFolder(home, request.training)
     folder.begin(request)
-    child = acting("""
+    child = make_launcher("""
 while not (folder.path / "go").exists():
     time.sleep(0.05)
 folder.report("error", kind="UserError", message={"template": "the disk is full", "values": {}})
@@ -159,21 +163,21 @@ sys.exit(1)
 """)(folder, request, "cpu", True)
     at_work(folder)
     with pytest.raises(UserError, match="the disk is full"):
-        followed(request, cache, child, never, (folder.path / "go").touch)
+        follow_child(request, cache, child, never, (folder.path / "go").touch)
     child.wait()
 
 
 def test_a_stop_that_a_person_asks_of_a_trainer_that_is_found_at_work_is_one(
-    ask, home, cache, acting, learnt
+    ask, home, cache, make_launcher, training_result
 ):
     request, stop = ask(steps=1000), threading.Event()
     folder = TrainingFolder(home, request.training)
     folder.begin(request)
-    child = acting(f"""
+    child = make_launcher(f"""
 while not folder.is_stopping:
     time.sleep(0.05)
 import shutil
-shutil.copytree({str(with_steps(learnt, 40))!r}, folder.result)
+shutil.copytree({str(with_steps(training_result, 40))!r}, folder.result)
 folder.report("stopped")
 """)(folder, request, "cpu", True)
     at_work(folder)

@@ -81,11 +81,11 @@ def test_class_prompts_take_turns_by_pairs_and_pictures_are_called_by_them(
     asked = []
     painted = Base.paint
 
-    def watched(self, prompt, seed, count, *args, **settings):
+    def record(self, prompt, seed, count, *args, **settings):
         asked.append((prompt, seed, count))
         return painted(self, prompt, seed, count, *args, **settings)
 
-    monkeypatch.setattr(Base, "paint", watched)
+    monkeypatch.setattr(Base, "paint", record)
     prompts = ["a [class] on grass", "a mug"]
     made = trainer(ask(prior_preservation=True, class_pictures=5, class_prompts=prompts))
     made.prepare()

@@ -7,7 +7,7 @@ import torch
 from pipelines.dreambooth.base import Base
 
 
-def frozen_of(base: Base) -> dict[str, torch.Tensor]:
+def frozen_parameters(base: Base) -> dict[str, torch.Tensor]:
     parts = {"unet": base.unet, "text": base.pipe.text_encoder}
     return {
         f"{part}.{name}": parameter.detach().clone()

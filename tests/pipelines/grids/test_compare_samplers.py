@@ -17,7 +17,7 @@ from pipelines.grids import grid
 from pipelines.grids.requests import CompareSamplersRequest
 
 
-def asked(samplers=("Euler", "Heun"), steps=(2, 3), **base) -> CompareSamplersRequest:
+def request_of(samplers=("Euler", "Heun"), steps=(2, 3), **base) -> CompareSamplersRequest:
     base = {"prompt": "a red mug", "model": "tiny-sd1", "width": 64, "height": 64} | base
     return validate(CompareSamplersRequest, {"base": base, "samplers": samplers, "steps": steps})
 
@@ -27,7 +27,7 @@ def run(cache, request) -> list[Progress | Picture | Result]:
 
 
 def test_each_cell_is_a_normal_result_with_one_seed_for_all(cache):
-    events = run(cache, asked(schedule="Karras", batch_size=3))
+    events = run(cache, request_of(schedule="Karras", batch_size=3))
     cells = [event for event in events if isinstance(event, Picture)]
     assert [(c.request.sampler, c.request.steps) for c in cells] == [
         ("Euler", 2),
@@ -46,25 +46,27 @@ def test_each_cell_is_a_normal_result_with_one_seed_for_all(cache):
 
 
 def test_what_has_no_effect_in_some_of_the_cells_is_said_once(cache):
-    request = asked(("Euler", "DDIM", "Heun"), (1, 2), eta=0.5, guidance=1, negative_prompt="fog")
+    request = request_of(
+        ("Euler", "DDIM", "Heun"), (1, 2), eta=0.5, guidance=1, negative_prompt="fog"
+    )
     result = run(cache, request)[-1]
     assert [str(Message.from_json(note)) for note in result.data["notes"]] == [
         "Negative prompt was left out: the guidance is 1.0, and it needs more than 1.",
         "Eta was left out: Euler does not use it.",
         "Eta was left out: Heun does not use it.",
     ]
-    assert run(cache, asked(("Euler", "DDIM"), (1,)))[-1].data["notes"] == []
+    assert run(cache, request_of(("Euler", "DDIM"), (1,)))[-1].data["notes"] == []
 
 
 def test_progress_counts_steps_over_all_cells_and_never_falls(cache):
-    steps = [event for event in run(cache, asked()) if isinstance(event, Progress)]
+    steps = [event for event in run(cache, request_of()) if isinstance(event, Progress)]
     counts = [event.step for event in steps if event.note is None]
     assert counts == sorted(counts)
     assert counts[-1] == steps[-1].total == 10
 
 
 def test_the_sheet_holds_every_picture_and_the_result_every_time(cache):
-    *_, result = run(cache, asked())
+    *_, result = run(cache, request_of())
     assert [c["values"] for c in result.data["cells"]] == [
         ["Steps: 2", "Sampler: Euler"],
         ["Steps: 3", "Sampler: Euler"],
@@ -77,18 +79,20 @@ def test_the_sheet_holds_every_picture_and_the_result_every_time(cache):
 
 
 def test_an_open_schedule_is_chosen_for_each_sampler(cache):
-    cells = [e for e in run(cache, asked(("Euler", "DDIM"), (2,))) if isinstance(e, Picture)]
+    cells = [e for e in run(cache, request_of(("Euler", "DDIM"), (2,))) if isinstance(e, Picture)]
     assert [cell.request.schedule for cell in cells] == ["Karras", "Uniform"]
 
 
 def test_samplers_named_twice_are_painted_once(cache):
-    cells = [e for e in run(cache, asked(("Euler", "Euler"), (2, 2))) if isinstance(e, Picture)]
+    cells = [
+        e for e in run(cache, request_of(("Euler", "Euler"), (2, 2))) if isinstance(e, Picture)
+    ]
     assert len(cells) == 1
 
 
 def test_all_combinations_without_sense_are_named_before_any_is_painted(cache):
     events = grid.run(
-        asked(("DDIM", "Euler", "Foo", "LCM"), (2, 60), schedule="Karras"),
+        request_of(("DDIM", "Euler", "Foo", "LCM"), (2, 60), schedule="Karras"),
         cache,
         threading.Event(),
     )
@@ -103,7 +107,7 @@ def test_all_combinations_without_sense_are_named_before_any_is_painted(cache):
 
 def test_stopping_takes_effect_within_one_step(cache):
     stop = threading.Event()
-    events = grid.run(asked(steps=(20,)), cache, stop)
+    events = grid.run(request_of(steps=(20,)), cache, stop)
     next(events)
     stop.set()
     with pytest.raises(Stopped):

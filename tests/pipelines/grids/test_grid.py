@@ -110,16 +110,16 @@ def test_what_a_prompt_asks_for_is_read():
 
 
 def test_what_is_right_of_it_is_counted():
-    def seen(kind: str, colour: str) -> Seen:
+    def toy(kind: str, colour: str) -> Seen:
         return Seen(kind, colour, "matte", 0.9, (0, 0, 9, 9))
 
     asked = read_prompt("a red mug and a red duck in the snow")
     assert asked.count == 5
     for toys, place, right in (
-        ([seen("mug", "red"), seen("duck", "red")], "snow", 5),
-        ([seen("mug", "blue"), seen("duck", "red")], "snow", 4),
-        ([seen("mug", "red")], "grass", 2),
+        ([toy("mug", "red"), toy("duck", "red")], "snow", 5),
+        ([toy("mug", "blue"), toy("duck", "red")], "snow", 4),
+        ([toy("mug", "red")], "grass", 2),
         ([], "grass", 0),
-        ([seen("mug", "blue"), seen("mug", "red")], "snow", 3),
+        ([toy("mug", "blue"), toy("mug", "red")], "snow", 3),
     ):
         assert count_right(asked, Verdict(place, tuple(toys))) == right

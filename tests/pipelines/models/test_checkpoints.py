@@ -25,7 +25,7 @@ FAMILIES = ("sd1", "sdxl")
 
 
 @pytest.fixture(scope="module")
-def made(twin_folder, tmp_path_factory):
+def checkpoints(twin_folder, tmp_path_factory):
     """Per family a tiny checkpoint and, beside it, its configurations and its pipeline."""
     home = tmp_path_factory.mktemp("checkpoints")
     found = {}
@@ -50,8 +50,8 @@ def entry_of(home: Path, configs: Path):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_expected_tensors_are_those_that_diffusers_model_has(made, family):
-    configs, found = made
+def test_the_expected_tensors_are_those_that_diffusers_model_has(checkpoints, family):
+    configs, found = checkpoints
     tensors = {name: tuple(each.shape) for name, each in found[family][0].items()}
     expected = {}
     for part in expected_parts(configs / family, family):
@@ -75,7 +75,7 @@ def without(prefix: str):
     return lambda tensors: {k: each for k, each in tensors.items() if not k.startswith(prefix)}
 
 
-def renamed(old: str, new: str):
+def rename(old: str, new: str):
     return lambda tensors: {k.replace(old, new): each for k, each in tensors.items()}
 
 
@@ -100,9 +100,9 @@ def wider(tensors):
         ("sd1", without("model.diffusion_model.out."), r"lacks 4 of the \d+ tensors of its U-Net"),
         ("sd1", wider, "another U-Net than Stable Diffusion 1.x or SDXL: .*out.2.weight is 8×16"),
         ("sd1", without("model."), "is a VAE alone"),
-        ("sd1", renamed("cond_stage_model.transformer", "cond_stage_model.model"),
+        ("sd1", rename("cond_stage_model.transformer", "cond_stage_model.model"),
          "is a single-file checkpoint of Stable Diffusion 2.x"),
-        ("sdxl", renamed("conditioner.embedders.0.transformer", "conditioner.embedders.0.model"),
+        ("sdxl", rename("conditioner.embedders.0.transformer", "conditioner.embedders.0.model"),
          "is SDXL's refiner"),
         ("sdxl", with_mark("edm_vpred.sigma_max"), "noise levels of EDM"),
         ("sdxl", with_mark("model.diffusion_model.out.2.scale_weight"), "fp8 weights with scales"),
@@ -113,8 +113,10 @@ def wider(tensors):
          "is not a single-file checkpoint of Stable Diffusion 1.x or SDXL"),
     ],
 )  # fmt: skip
-def test_what_is_not_whole_is_listed_with_what_it_lacks(made, tmp_path, family, change, sentence):
-    configs, found = made
+def test_what_is_not_whole_is_listed_with_what_it_lacks(
+    checkpoints, tmp_path, family, change, sentence
+):
+    configs, found = checkpoints
     put(tmp_path, change(dict(found[family][0])))
     with pytest.raises(Refused, match=sentence) as refused:
         entry_of(tmp_path, configs)
@@ -125,16 +127,16 @@ def test_what_is_not_whole_is_listed_with_what_it_lacks(made, tmp_path, family, 
 @pytest.mark.parametrize(
     ("family", "change"),
     [
-        ("sd1", renamed("transformer.text_model.", "transformer.")),
-        ("sdxl", renamed("transformer.text_model.", "transformer.")),
-        ("sd1", renamed("first_stage_model.", "vae.")),
-        ("sd1", renamed("model.diffusion_model.", "diffusion_model.")),
+        ("sd1", rename("transformer.text_model.", "transformer.")),
+        ("sdxl", rename("transformer.text_model.", "transformer.")),
+        ("sd1", rename("first_stage_model.", "vae.")),
+        ("sd1", rename("model.diffusion_model.", "diffusion_model.")),
         ("sdxl", lambda tensors: {k: each.bfloat16().float() for k, each in tensors.items()}),
         ("sd1", with_mark("model_ema.decay")),
     ],
 )
-def test_names_of_older_tools_give_the_same_picture(made, tmp_path, family, change):
-    configs, found = made
+def test_names_of_older_tools_give_the_same_picture(checkpoints, tmp_path, family, change):
+    configs, found = checkpoints
     tensors, model = found[family]
     put(tmp_path, change(dict(tensors)))
     loaded = load(entry_of(tmp_path, configs), "cpu", quiet, True, tmp_path, configs=configs)
@@ -143,8 +145,8 @@ def test_names_of_older_tools_give_the_same_picture(made, tmp_path, family, chan
 
 
 @pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.bfloat16, torch.float64])
-def test_every_precision_is_loaded(made, tmp_path, dtype):
-    configs, found = made
+def test_every_precision_is_loaded(checkpoints, tmp_path, dtype):
+    configs, found = checkpoints
     put(tmp_path, {name: each.to(dtype) for name, each in found["sd1"][0].items()})
     loaded = load(entry_of(tmp_path, configs), "cpu", quiet, True, tmp_path, configs=configs)
     weight = found["sd1"][0]["model.diffusion_model.out.2.weight"]
@@ -161,8 +163,8 @@ def test_every_precision_is_loaded(made, tmp_path, dtype):
         ((), {"modelspec.prediction_type": "epsilon"}, ("epsilon", False)),
     ],
 )
-def test_marks_of_what_was_trained_are_followed(made, tmp_path, marks, metadata, expected):
-    configs, found = made
+def test_marks_of_what_was_trained_are_followed(checkpoints, tmp_path, marks, metadata, expected):
+    configs, found = checkpoints
     tensors = dict(found["sdxl"][0])
     for mark in marks:
         tensors |= {mark: torch.zeros(())}
@@ -177,7 +179,7 @@ def test_marks_of_what_was_trained_are_followed(made, tmp_path, marks, metadata,
 
 
 @pytest.mark.parametrize("entry", [3, None, [], {"shape": "x"}, {"shape": [4], "dtype": 7}])
-def test_a_header_of_nonsense_is_refused_in_words(made, tmp_path, entry):
+def test_a_header_of_nonsense_is_refused_in_words(checkpoints, tmp_path, entry):
     header = {"model.diffusion_model.input_blocks.0.0.weight": entry}
     if isinstance(entry, dict):
         entry["data_offsets"] = [0, 0]
@@ -186,7 +188,7 @@ def test_a_header_of_nonsense_is_refused_in_words(made, tmp_path, entry):
     path.parent.mkdir()
     path.write_bytes(struct.pack("<Q", len(text)) + text)
     with pytest.raises(Refused, match=r"odd\.safetensors (is not a whole|has no|lacks)"):
-        entry_of(tmp_path, made[0])
+        entry_of(tmp_path, checkpoints[0])
 
 
 def test_files_that_do_not_fit_together_are_said_not_to(twin_folder, tmp_path):

@@ -23,7 +23,7 @@ from pipelines.models.downloads import (
     needed_files,
     variant_of,
 )
-from tests.hub import Hub, serving
+from tests.hub import Hub, serve_hub
 
 REPO = "someone/tiny"
 
@@ -45,7 +45,7 @@ def hub(twin_folder, monkeypatch):
         "safety_checker/model.safetensors": b"0" * 5000,
         "evil.py": b"raise SystemExit",
     }
-    with serving({REPO: files}, monkeypatch) as server:
+    with serve_hub({REPO: files}, monkeypatch) as server:
         yield server
 
 

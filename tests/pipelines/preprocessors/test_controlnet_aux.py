@@ -21,7 +21,7 @@ from PIL import Image
 from pipelines.core.errors import Unavailable
 from pipelines.preprocessors.registry import PREPROCESSORS
 from pipelines.preprocessors.weights import WEIGHTS, is_here
-from tests.hub import serving
+from tests.hub import serve_hub
 from tests.pipelines.preprocessors.conftest import cache_in
 
 with warnings.catch_warnings():
@@ -118,7 +118,7 @@ def file_of(name: str, state: dict[str, torch.Tensor], number: int) -> bytes:
 @pytest.fixture
 def hub(monkeypatch):
     """``hub(name)``: a hub that serves weights for an entry; what they have to hash to is known."""
-    with serving({"someone/empty": {}}, monkeypatch) as server:
+    with serve_hub({"someone/empty": {}}, monkeypatch) as server:
 
         def serve(name: str) -> None:
             build, entry = globals()[name], WEIGHTS[name]

@@ -13,7 +13,7 @@ from PIL import Image
 
 from pipelines.preprocessors.dwpose import PoseNetworks, people, points_of
 from pipelines.preprocessors.weights import WEIGHTS
-from tests.hub import serving
+from tests.hub import serve_hub
 from tests.pipelines.preprocessors.conftest import cache_in
 
 SIDE = 64  # of the square that the detector reads: cells of 8, 16 and 32 pixels
@@ -91,7 +91,7 @@ def test_a_pose_is_drawn_where_the_person_is(annotate, tmp_path, monkeypatch):
     known = {file: hashlib.sha256(data).hexdigest() for file, data in contents.items()}
     monkeypatch.setitem(WEIGHTS, "dwpose", replace(entry, files=known))
     picture = Image.new("RGB", (256, 256), "white")  # drawn at twice its size
-    with serving({entry.repo: contents}, monkeypatch):
+    with serve_hub({entry.repo: contents}, monkeypatch):
         made = np.asarray(annotate("dwpose", picture, cache_in(tmp_path / "home")))
     assert made.shape == (256, 256, 3)
     assert tuple(made[98, (186 + 236) // 4]) == (153, 0, 0)  # neck to right shoulder

@@ -13,7 +13,7 @@ from PIL import Image
 
 from pipelines.preprocessors.from_transformers import COLOURS
 from pipelines.preprocessors.weights import WEIGHTS
-from tests.hub import serving
+from tests.hub import serve_hub
 from tests.pipelines.preprocessors.conftest import cache_in
 
 
@@ -86,9 +86,9 @@ def upernet():
 
 
 @pytest.fixture
-def served(monkeypatch, tmp_path):
-    """``served(name)``: the model whose weights the hub has now for the entry ``name``."""
-    with serving({"someone/empty": {}}, monkeypatch) as server:
+def serve_weights(monkeypatch, tmp_path):
+    """``serve_weights(name)``: the model whose weights the hub has now for the entry ``name``."""
+    with serve_hub({"someone/empty": {}}, monkeypatch) as server:
 
         def serve(name: str) -> torch.nn.Module:
             torch.manual_seed(1)
@@ -116,8 +116,10 @@ def served(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["depth_anything", "zoe", "upernet"])
-def test_the_real_model_makes_a_map_of_the_pictures_size(served, annotate, photo, tmp_path, name):
-    served(name)
+def test_the_real_model_makes_a_map_of_the_pictures_size(
+    serve_weights, annotate, photo, tmp_path, name
+):
+    serve_weights(name)
     preprocessor = {"zoe": "depth_zoe", "upernet": "seg_upernet"}.get(name, name)
     cache = cache_in(tmp_path)
     for picture in (photo, Image.new("RGB", (1, 1), "red"), photo.resize((300, 20))):
@@ -130,8 +132,8 @@ def test_the_real_model_makes_a_map_of_the_pictures_size(served, annotate, photo
     assert entry.bytes > 10**4
 
 
-def test_relative_depth_fills_the_range(served, annotate, photo, tmp_path):
-    served("depth_anything")
+def test_relative_depth_fills_the_range(serve_weights, annotate, photo, tmp_path):
+    serve_weights("depth_anything")
     picture = photo.resize((84, 56))  # which it can read as it is
     made = np.asarray(annotate("depth_anything", picture, cache_in(tmp_path), resolution=0))
     assert (made == made[..., :1]).all()
@@ -139,8 +141,8 @@ def test_relative_depth_fills_the_range(served, annotate, photo, tmp_path):
     assert made.max() == 255
 
 
-def test_what_is_near_in_metres_is_bright(served, annotate, photo, tmp_path):
-    model = served("zoe")
+def test_what_is_near_in_metres_is_bright(serve_weights, annotate, photo, tmp_path):
+    model = serve_weights("zoe")
     x = torch.from_numpy(np.array(photo.resize((128, 64)), np.float32)) / 127.5 - 1
     x = torch.nn.functional.pad(x.permute(2, 0, 1)[None], (32,) * 4, mode="reflect")
     with torch.no_grad():
@@ -151,8 +153,8 @@ def test_what_is_near_in_metres_is_bright(served, annotate, photo, tmp_path):
     assert np.corrcoef(bright.ravel(), metres.ravel())[0, 1] < -0.9
 
 
-def test_segments_have_the_colours_of_their_classes(served, annotate, photo, tmp_path):
-    model = served("upernet")
+def test_segments_have_the_colours_of_their_classes(serve_weights, annotate, photo, tmp_path):
+    model = serve_weights("upernet")
     mean, deviation = np.array([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]], np.float32)
     pixels = np.array(photo.resize((96, 64)), np.float32) / 255
     x = torch.from_numpy((pixels - mean) / deviation).permute(2, 0, 1)[None]

@@ -67,7 +67,7 @@ def test_it_survives_saving(tmp_path):
     assert torch.equal(model(x).sample, again(x).sample)
 
 
-def _trained() -> PatchAutoencoder:
+def _train_a_little() -> PatchAutoencoder:
     """An autoencoder none of whose layers is at its beginning."""
     generator = torch.Generator().manual_seed(1)
     model = PatchAutoencoder(block_out_channels=(12, 8, 8, 16), depths=(1, 1, 1))
@@ -80,7 +80,7 @@ def _trained() -> PatchAutoencoder:
 
 @torch.no_grad()
 def test_the_larger_encoder_halves_and_encodes_in_one_convolution():
-    model = _trained()
+    model = _train_a_little()
     larger = enlarge(model, width=8)
     noise = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(2)) * 2 - 1
     half = F.avg_pool2d(noise, 2)
@@ -93,7 +93,7 @@ def test_the_larger_encoder_halves_and_encodes_in_one_convolution():
 
 @torch.no_grad()
 def test_the_larger_decoder_begins_as_bilinear_enlargement():
-    model = _trained()
+    model = _train_a_little()
     larger = enlarge(model, width=8)
     z = torch.randn(1, 12, 4, 6, generator=torch.Generator().manual_seed(3))
     small = model.decode(z).sample
@@ -104,7 +104,7 @@ def test_the_larger_decoder_begins_as_bilinear_enlargement():
 
 @torch.no_grad()
 def test_half_the_size_stays_possible_whatever_the_larger_decoder_has_learnt(tmp_path):
-    model = _trained()
+    model = _train_a_little()
     larger = enlarge(model, width=8)
     for parameter in larger.enlarger.parameters():
         parameter.add_(0.1)

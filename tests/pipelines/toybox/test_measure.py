@@ -18,16 +18,16 @@ from pipelines.toybox.scenes import Scene, Thing, is_reserved
 from pipelines.toybox.vocabulary import COLOURS, FIRST_RELEASE, KINDS, PLACES
 
 
-def _seen(kind, colour, x, certainty=0.9):
+def _toy(kind, colour, x, certainty=0.9):
     return Seen(kind, colour, "matte", certainty, (x - 5, 0, x + 5, 10))
 
 
 def test_one_toy_is_scored_by_the_surest():
     scene = Scene("snow", (Thing("cat", "red"),))
     verdicts = [
-        Verdict("snow", (_seen("cat", "red", 50),)),
-        Verdict("snow", (_seen("cat", "blue", 50), _seen("car", "red", 90, 0.4))),
-        Verdict("fog", (_seen("car", "red", 50), _seen("cat", "red", 90, 0.4))),
+        Verdict("snow", (_toy("cat", "red", 50),)),
+        Verdict("snow", (_toy("cat", "blue", 50), _toy("car", "red", 90, 0.4))),
+        Verdict("fog", (_toy("car", "red", 50), _toy("cat", "red", 90, 0.4))),
         Verdict("snow", ()),
     ]
     shares = score([scene] * 4, verdicts)
@@ -40,11 +40,11 @@ def test_one_toy_is_scored_by_the_surest():
 
 def test_two_toys_are_scored_for_kinds_colours_and_sides():
     scene = Scene("snow", (Thing("cat", "red"), Thing("car", "blue")), relation="right of")
-    cat, car = _seen("cat", "red", 90), _seen("car", "blue", 30)
+    cat, car = _toy("cat", "red", 90), _toy("car", "blue", 30)
     verdicts = [
         Verdict("snow", (car, cat)),  # all right
-        Verdict("snow", (_seen("cat", "red", 10), car)),  # wrong sides
-        Verdict("snow", (_seen("car", "red", 30), _seen("cat", "blue", 90))),  # colours swapped
+        Verdict("snow", (_toy("cat", "red", 10), car)),  # wrong sides
+        Verdict("snow", (_toy("car", "red", 30), _toy("cat", "blue", 90))),  # colours swapped
         Verdict("snow", (car,)),  # one missing
     ]
     shares = score([scene] * 4, verdicts)

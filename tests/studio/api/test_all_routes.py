@@ -168,7 +168,7 @@ def studio(tmp_path_factory, twin_home) -> Iterator[tuple]:
         yield running
 
 
-def _made(client: httpx.Client, path: str, **sent: Any) -> dict[str, Any]:
+def _create(client: httpx.Client, path: str, **sent: Any) -> dict[str, Any]:
     answer = client.post(f"{API}/{path}", **sent)
     assert answer.status_code in (200, 201), (path, answer.text)
     return answer.json()
@@ -182,19 +182,19 @@ def things(studio, bob, twin_home) -> dict[str, str]:
     store, made = studio[0].store, {}
     job = paint(bob)
     made |= {"job": job["id"], "picture": job["pictures"][0]["id"]}
-    made["input"] = _made(bob, f"inputs/from-picture/{made['picture']}")["id"]
+    made["input"] = _create(bob, f"inputs/from-picture/{made['picture']}")["id"]
     table = b"name,x,y\n" + b"".join(b"p%d,%d,%d\n" % (at, at % 7, at) for at in range(30))
-    made["table"] = _made(bob, "cluster-tables", params={"name": "t.csv"}, content=table)["id"]
-    made["data"] = _made(bob, "cluster-data", json={"kind": "made", "name": "wine"})["id"]
+    made["table"] = _create(bob, "cluster-tables", params={"name": "t.csv"}, content=table)["id"]
+    made["data"] = _create(bob, "cluster-data", json={"kind": "made", "name": "wine"})["id"]
     body = {"data": made["data"], "algorithm": "kmeans"}
     made["clustering"] = bob.post(f"{API}/jobs/cluster", json=body).json()["id"]
-    subject = _made(bob, "subjects/from-example/teapot", json={})
+    subject = _create(bob, "subjects/from-example/teapot", json={})
     made |= {"subject": subject["id"], "photo": subject["photos"][0]["id"]}
     halves = files.random_halves(
         StableDiffusionPipeline.from_pretrained(twin_home / "models" / TINY), size=0.1
     )
     lora = files.kohya(halves, 2.0, {})
-    made["lora"] = _made(bob, "loras", params={"name": "clay"}, content=lora)["id"]
+    made["lora"] = _create(bob, "loras", params={"name": "clay"}, content=lora)["id"]
     chat = studio[0].conversations.new("bob", "smollm2-135m")
     (message,) = studio[0].conversations.say("bob", chat.id, "hello", chat.revision)
     made |= {"chat": chat.id, "message": message.id}

@@ -44,16 +44,16 @@ def client(studio) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture(scope="module")
-def painted(client: httpx.Client) -> dict:
+def finished_job(client: httpx.Client) -> dict:
     """A finished job of two pictures."""
     return paint(client, prompt="a blue cup, 100% <b>", batch_size=2)
 
 
-def test_job_is_painted_and_its_pictures_are_found(client: httpx.Client, painted: dict):
-    assert painted["state"] == "done", painted
-    assert painted["error"] is None
-    assert len(painted["pictures"]) == 2
-    for each in painted["pictures"]:
+def test_job_is_painted_and_its_pictures_are_found(client: httpx.Client, finished_job: dict):
+    assert finished_job["state"] == "done", finished_job
+    assert finished_job["error"] is None
+    assert len(finished_job["pictures"]) == 2
+    for each in finished_job["pictures"]:
         answer = client.get(f"/pictures/{each['id']}.png")
         assert answer.headers["content-type"] == "image/png"
         assert Image.open(io.BytesIO(answer.content)).size == (64, 64)
@@ -61,15 +61,15 @@ def test_job_is_painted_and_its_pictures_are_found(client: httpx.Client, painted
         assert Image.open(io.BytesIO(thumbnail.content)).format == "WEBP"
 
 
-def test_picture_is_downloaded_as_a_file_on_demand(client: httpx.Client, painted: dict):
-    picture = f"/pictures/{painted['pictures'][0]['id']}.png"
+def test_picture_is_downloaded_as_a_file_on_demand(client: httpx.Client, finished_job: dict):
+    picture = f"/pictures/{finished_job['pictures'][0]['id']}.png"
     assert client.get(picture).headers["content-disposition"].startswith("inline")
     answer = client.get(picture, params={"download": "true"})
     assert answer.headers["content-disposition"].startswith("attachment")
 
 
-def test_settings_inside_a_picture_are_read_back(client: httpx.Client, painted: dict):
-    data = client.get(f"/pictures/{painted['pictures'][0]['id']}.png").content
+def test_settings_inside_a_picture_are_read_back(client: httpx.Client, finished_job: dict):
+    data = client.get(f"/pictures/{finished_job['pictures'][0]['id']}.png").content
     answer = client.post("/api/v1/pictures/read-settings", content=data)
     parameters = answer.json()["parameters"]
     assert parameters["prompt"] == "a blue cup, 100% <b>"
@@ -78,8 +78,8 @@ def test_settings_inside_a_picture_are_read_back(client: httpx.Client, painted: 
     assert re.fullmatch(r"[0-9a-f]{10}", parameters["Model hash"])
 
 
-def test_gallery_is_searched_and_paged(client: httpx.Client, painted: dict):
-    ids = [each["id"] for each in painted["pictures"]]
+def test_gallery_is_searched_and_paged(client: httpx.Client, finished_job: dict):
+    ids = [each["id"] for each in finished_job["pictures"]]
     found = client.get("/api/v1/pictures", params={"search": "blue cup"}).json()["pictures"]
     assert [each["id"] for each in found] == ids[::-1]
     nothing = client.get("/api/v1/pictures", params={"search": "green zebra"}).json()
@@ -158,17 +158,17 @@ def larger_parts(client: httpx.Client) -> list[dict]:
 def test_a_grid_is_checked_whole_before_it_waits(client: httpx.Client):
     before = client.get("/api/v1/jobs").json()["jobs"]
 
-    def asked(x: str, field: str = "sampler", steps: str = "1, 2") -> httpx.Response:
+    def post_grid(x: str, field: str = "sampler", steps: str = "1, 2") -> httpx.Response:
         axes = {"x": {"field": field, "values": x}, "y": {"field": "steps", "values": steps}}
         return client.post("/api/v1/jobs/grid", json={"base": settings(), **axes})
 
-    refused = asked("Euler, DDIM, Eular")
+    refused = post_grid("Euler, DDIM, Eular")
     assert refused.status_code == 422
     assert "(Sampler: Eular, Steps: 1) There is no sampler called Eular" in sentence(refused)
-    assert "nowhere" in sentence(asked(f"{TINY}, nowhere", "model"))
-    assert "has 10000 cells; at most 200" in sentence(asked("1-100", "seed", "1-100"))
+    assert "nowhere" in sentence(post_grid(f"{TINY}, nowhere", "model"))
+    assert "has 10000 cells; at most 200" in sentence(post_grid("1-100", "seed", "1-100"))
     sizes = ", ".join(f"2048x{2048 - 8 * n}" for n in range(30))
-    assert "megapixels together; at most 200" in sentence(asked(sizes, "size"))
+    assert "megapixels together; at most 200" in sentence(post_grid(sizes, "size"))
     # All that is made counts: the second pass, and the picture around what is painted.
     for part in larger_parts(client):
         base = settings(width=64, height=64) | part
@@ -176,7 +176,7 @@ def test_a_grid_is_checked_whole_before_it_waits(client: httpx.Client):
         refused = client.post("/api/v1/jobs/grid", json=body)
         assert "megapixels together; at most 200" in sentence(refused), part
     assert client.get("/api/v1/jobs").json()["jobs"] == before
-    job = wait_for(client, asked("Euler, DDIM").json()["id"])
+    job = wait_for(client, post_grid("Euler, DDIM").json()["id"])
     assert job["state"] == "done", job
     (sheet,) = [each for each in job["pictures"] if "x" in each["request"]]
     assert len(job["pictures"]) == 5
@@ -253,7 +253,7 @@ def test_job_is_cancelled_and_sent_again(client: httpx.Client):
     assert wait_for(client, again.json()["id"])["state"] == "cancelled"
 
 
-def test_queued_job_is_told_its_wait(client: httpx.Client, painted: dict):
+def test_queued_job_is_told_its_wait(client: httpx.Client, finished_job: dict):
     running = client.post(JOBS, json=settings(steps=150, batch_count=16)).json()
     queued = client.post(JOBS, json=settings()).json()
     try:
@@ -451,7 +451,7 @@ def test_pickers_are_listed_with_their_words(client: httpx.Client, what: str):
     assert english != chinese
 
 
-def test_status_tells_the_device_and_its_models(client: httpx.Client, painted: dict):
+def test_status_tells_the_device_and_its_models(client: httpx.Client, finished_job: dict):
     status = client.get("/api/v1/status").json()
     assert (status["ready"], status["device"]) == (True, "cpu")
     assert 0 < status["memory_free"] <= status["memory_total"]
@@ -468,7 +468,7 @@ def test_long_lists_come_in_parts_of_a_megabyte(monkeypatch):
     assert http.list_that_fits([]) == []
 
 
-def test_all_jobs_are_found_part_by_part(client: httpx.Client, painted: dict):
+def test_all_jobs_are_found_part_by_part(client: httpx.Client, finished_job: dict):
     known = [job["id"] for job in client.get("/api/v1/jobs?limit=200").json()["jobs"]]
     found, before = [], ""
     while before is not None:
@@ -476,4 +476,4 @@ def test_all_jobs_are_found_part_by_part(client: httpx.Client, painted: dict):
         found += [job["id"] for job in part["jobs"]]
         before = part["next"]
     assert found == known
-    assert painted["id"] in found
+    assert finished_job["id"] in found

@@ -39,7 +39,7 @@ def studio(tmp_path_factory, twin_home, control_folder) -> Iterator[tuple[Studio
         yield running
 
 
-def drawing(size=(96, 96)) -> Image.Image:
+def house(size=(96, 96)) -> Image.Image:
     """A house in black on white."""
     picture = Image.new("RGB", size, "white")
     width, height = size
@@ -55,7 +55,7 @@ def file_of(image: Image.Image, kind: str = "PNG", **options) -> bytes:
 
 
 def bring(client: httpx.Client, data: bytes | None = None, **params) -> dict:
-    answer = client.post(INPUTS, content=data or file_of(drawing()), params=params)
+    answer = client.post(INPUTS, content=data or file_of(house()), params=params)
     assert answer.status_code == 201, answer.text
     return answer.json()
 
@@ -65,7 +65,7 @@ def unit(client: httpx.Client, **changes) -> dict:
     return base | changes
 
 
-def opened(answer: httpx.Response) -> Image.Image:
+def open_answer(answer: httpx.Response) -> Image.Image:
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"] == "image/png"
     return Image.open(io.BytesIO(answer.content))
@@ -77,9 +77,9 @@ def opened(answer: httpx.Response) -> Image.Image:
 def test_a_picture_comes_back_as_its_pixels_and_nothing_else(ada):
     exif = Image.Exif()
     exif[0x010E] = "at home"
-    kept = bring(ada, file_of(drawing(), exif=exif))
+    kept = bring(ada, file_of(house(), exif=exif))
     answer = ada.get(kept["url"])
-    assert opened(answer).tobytes() == drawing().tobytes()
+    assert open_answer(answer).tobytes() == house().tobytes()
     assert b"at home" not in answer.content
     assert answer.headers["cache-control"].startswith("private")
 
@@ -90,21 +90,21 @@ def odd_pictures() -> dict[str, bytes]:
     glass.putpixel((3, 3), (200, 0, 0, 255))
     return {
         "16 bits": file_of(grey16),
-        "palette": file_of(drawing().convert("P")),
-        "grey": file_of(drawing().convert("L")),
-        "one bit": file_of(drawing().convert("1")),
+        "palette": file_of(house().convert("P")),
+        "grey": file_of(house().convert("L")),
+        "one bit": file_of(house().convert("1")),
         "transparent": file_of(glass),
         "one pixel": file_of(Image.new("RGB", (1, 1), "red")),
-        "JPEG": file_of(drawing(), "JPEG"),
-        "WEBP": file_of(drawing(), "WEBP"),
-        "portrait": file_of(drawing((30, 90))),
+        "JPEG": file_of(house(), "JPEG"),
+        "WEBP": file_of(house(), "WEBP"),
+        "portrait": file_of(house((30, 90))),
     }
 
 
 @pytest.mark.parametrize("kind", odd_pictures())
 def test_every_odd_kind_is_brought_in_as_rgb(ada, kind):
     kept = bring(ada, odd_pictures()[kind])
-    image = opened(ada.get(kept["url"]))
+    image = open_answer(ada.get(kept["url"]))
     assert image.mode == "RGB"
     assert image.size == (kept["width"], kept["height"])
 
@@ -128,7 +128,7 @@ def frames_of(kind: str, size=(30, 20), **options) -> bytes:
 def test_of_a_file_that_moves_the_first_frame_is_taken_and_that_is_said(ada, kind, options):
     kept = bring(ada, frames_of(kind, **options))
     assert kept["note"] == "The file moves: the first of its 3 frames was taken."
-    assert opened(ada.get(kept["url"])).getpixel((3, 3)) == (255, 0, 0)
+    assert open_answer(ada.get(kept["url"])).getpixel((3, 3)) == (255, 0, 0)
     mask = bring(ada, frames_of(kind, **options), mask=True)
     assert "the first of its 3 frames" in mask["note"]
     both = bring(ada, frames_of(kind, (2050, 3), **options))["note"]
@@ -149,7 +149,7 @@ def test_a_large_picture_is_shrunk(ada):
 def lit(client: httpx.Client, data: bytes, **params) -> np.ndarray:
     """Where a mask that is brought in is white."""
     kept = bring(client, data, mask=True, **params)
-    return np.asarray(opened(client.get(kept["url"])).convert("L")) > 128
+    return np.asarray(open_answer(client.get(kept["url"])).convert("L")) > 128
 
 
 def masks() -> dict[str, bytes]:
@@ -193,9 +193,9 @@ def test_what_is_transparent_in_a_picture_is_kept_as_a_mask(ada):
     glass = Image.new("RGBA", (40, 20), (10, 200, 30, 255))
     glass.paste((0, 0, 0, 0), (5, 5, 15, 10))
     kept = bring(ada, file_of(glass))
-    mask = np.asarray(opened(ada.get(f"{INPUTS}/{kept['alpha']}.png")))
+    mask = np.asarray(open_answer(ada.get(f"{INPUTS}/{kept['alpha']}.png")))
     assert np.array_equal(mask[..., 0] > 128, np.asarray(glass)[..., 3] == 0)
-    picture = opened(ada.get(kept["url"]))
+    picture = open_answer(ada.get(kept["url"]))
     assert picture.getpixel((6, 6)) == (255, 255, 255)
     assert bring(ada, file_of(glass.convert("RGB")))["alpha"] is None
 
@@ -216,7 +216,7 @@ def test_what_cannot_be_masked_is_said_before_it_is_queued(ada, change, said):
     if "mask" in change:
         white = Image.fromarray(change["mask"].astype(np.uint8))
         change["mask"] = bring(ada, file_of(white), mask=True)["id"]
-    change["picture"] = bring(ada, file_of(drawing((60, 40))))["id"]
+    change["picture"] = bring(ada, file_of(house((60, 40))))["id"]
     answer = ada.post(PAINT, json=settings(from_picture=change))
     assert answer.status_code == 422
     assert said in sentence(answer)
@@ -234,7 +234,7 @@ def test_a_turned_photo_is_repainted_with_its_mask(ada):
     assert (photo["width"], photo["height"]) == (sent["width"], sent["height"]) == (64, 96)
     asked = {"picture": photo["id"], "mask": sent["id"], "mask_blur": 0, "strength": 1}
     job = paint(ada, from_picture=asked, width=64, height=96)
-    made = np.asarray(opened(ada.get(job["pictures"][0]["url"])).convert("RGB"))
+    made = np.asarray(open_answer(ada.get(job["pictures"][0]["url"])).convert("RGB"))
     upright = np.rot90(lying, -1)
     assert np.array_equal(made[48:], upright[48:])
     assert (made[:48] != upright[:48]).any(axis=-1).mean() > 0.9
@@ -254,7 +254,7 @@ def test_too_many_pixels_are_refused_with_the_numbers(ada, mask):
         (b"<svg xmlns='http://www.w3.org/2000/svg'><script>1</script></svg>", "SVG drawing"),
         (b"just words", "text file"),
         (b"", "empty"),
-        (file_of(drawing())[:60], "damaged"),
+        (file_of(house())[:60], "damaged"),
         (b"GIF89a\0\0\0\0", "is a GIF file"),
         (b"\x89PNG\r\n\x1a\n" + b"\0" * 21_000_000, "at most 20 MB"),
     ],
@@ -275,13 +275,13 @@ def test_a_gallery_picture_is_brought_in(ada, bob):
     picture = paint(ada)["pictures"][0]
     kept = ada.post(f"{INPUTS}/from-picture/{picture['id']}")
     assert kept.status_code == 201
-    same = opened(ada.get(picture["url"])).convert("RGB")
-    assert opened(ada.get(kept.json()["url"])).tobytes() == same.tobytes()
+    same = open_answer(ada.get(picture["url"])).convert("RGB")
+    assert open_answer(ada.get(kept.json()["url"])).tobytes() == same.tobytes()
     assert bob.post(f"{INPUTS}/from-picture/{picture['id']}").status_code == 404
 
 
 def test_newest_first_and_deleted(ada):
-    first, second = bring(ada, file_of(drawing((20, 20)))), bring(ada, file_of(drawing((21, 21))))
+    first, second = bring(ada, file_of(house((20, 20)))), bring(ada, file_of(house((21, 21))))
     assert [each["id"] for each in ada.get(INPUTS, params={"limit": 2}).json()["inputs"]] == [
         second["id"],
         first["id"],
@@ -291,8 +291,8 @@ def test_newest_first_and_deleted(ada):
 
 
 def test_a_drawing_takes_the_place_of_its_former_self(ada):
-    former = bring(ada, file_of(drawing((22, 22))))
-    bring(ada, file_of(drawing((23, 23))), instead_of=former["id"])
+    former = bring(ada, file_of(house((22, 22))))
+    bring(ada, file_of(house((23, 23))), instead_of=former["id"])
     assert ada.get(former["url"]).status_code == 404
 
 
@@ -302,7 +302,7 @@ def test_a_drawing_takes_the_place_of_its_former_self(ada):
 def test_another_s_picture_is_not_found_by_any_way(ada, bob, stranger):
     kept = bring(ada)
     assert stranger.get(kept["url"]).status_code == 401
-    assert stranger.post(INPUTS, content=file_of(drawing())).status_code == 401
+    assert stranger.post(INPUTS, content=file_of(house())).status_code == 401
     assert bob.get(kept["url"]).status_code == 404
     assert bob.delete(f"{INPUTS}/{kept['id']}").status_code == 404
     assert bob.post(CONDITION, json={"picture": kept["id"]}).status_code == 404
@@ -310,7 +310,7 @@ def test_another_s_picture_is_not_found_by_any_way(ada, bob, stranger):
     answer = bob.post(CONTROL, json=followed)
     assert answer.status_code == 404
     assert kept["id"] in sentence(answer)
-    own = bring(bob, file_of(drawing((32, 32))))["id"]
+    own = bring(bob, file_of(house((32, 32))))["id"]
     for begun in ({"picture": kept["id"]}, {"picture": own, "mask": kept["id"]}):
         answer = bob.post(PAINT, json=settings(from_picture=begun))
         assert answer.status_code == 404
@@ -330,17 +330,17 @@ def test_ids_are_no_paths(ada, id):
 def test_the_map_has_the_size_that_was_asked_for(ada):
     picture = bring(ada)["id"]
     asked = {"picture": picture, "preprocessor": "canny", "width": 128, "height": 64}
-    made = opened(ada.post(CONDITION, json=asked))
+    made = open_answer(ada.post(CONDITION, json=asked))
     assert made.size == (128, 64)
     values = set(made.convert("L").tobytes())
     assert values == {0, 255}
 
 
 def test_the_map_is_the_preprocessor_s(ada):
-    picture = bring(ada, file_of(drawing((64, 64))))["id"]
+    picture = bring(ada, file_of(house((64, 64))))["id"]
     asked = {"picture": picture, "preprocessor": "scribble", "width": 64, "height": 64}
-    made = opened(ada.post(CONDITION, json=asked))
-    *_, expected = registry.annotate("scribble", drawing((64, 64)), {}, None, threading.Event())
+    made = open_answer(ada.post(CONDITION, json=asked))
+    *_, expected = registry.annotate("scribble", house((64, 64)), {}, None, threading.Event())
     assert made.tobytes() == expected.tobytes()
 
 
@@ -407,7 +407,7 @@ def test_control_models_tell_what_they_fit_and_not_where_they_lie(ada, studio):
 
 
 @pytest.fixture(scope="module")
-def steered(ada) -> dict:
+def steered_job(ada) -> dict:
     """A finished job with a ControlNet and an adapter."""
     first = unit(ada, parameters={"threshold": 40}, weight=0.75, resize_mode="pad")
     second = unit(ada, preprocessor="canny", model="tiny-adapter")
@@ -418,18 +418,21 @@ def steered(ada) -> dict:
     return job
 
 
-def test_the_picture_says_what_it_followed(ada, steered):
-    (picture,) = steered["pictures"]
+def test_the_picture_says_what_it_followed(ada, steered_job):
+    (picture,) = steered_job["pictures"]
     parameters = read_settings(ada.get(picture["url"]).content)
     assert parameters["ControlNet 0"].startswith("Module: scribble, Model: tiny-net, Weight: 0.75")
     assert parameters["ControlNet 1"].startswith("Module: canny, Model: tiny-adapter")
     assert [each["model"] for each in picture["request"]["units"]] == ["tiny-net", "tiny-adapter"]
 
 
-def test_the_maps_of_a_picture_are_its_owner_s(ada, bob, steered):
-    id = steered["pictures"][0]["id"]
+def test_the_maps_of_a_picture_are_its_owner_s(ada, bob, steered_job):
+    id = steered_job["pictures"][0]["id"]
     for number in range(2):
-        assert opened(ada.get(f"/api/v1/pictures/{id}/condition/{number}.png")).size == (64, 64)
+        assert open_answer(ada.get(f"/api/v1/pictures/{id}/condition/{number}.png")).size == (
+            64,
+            64,
+        )
     assert bob.get(f"/api/v1/pictures/{id}/condition/0.png").status_code == 404
     missing = ada.get(f"/api/v1/pictures/{id}/condition/2.png")
     assert missing.status_code == 404
@@ -465,7 +468,7 @@ def test_a_guest_cannot_have_control_models_downloaded(guest):
 
 
 def test_what_a_waiting_job_follows_cannot_be_deleted(ada):
-    followed = unit(ada, picture=bring(ada, file_of(drawing((50, 50))))["id"])
+    followed = unit(ada, picture=bring(ada, file_of(house((50, 50))))["id"])
     long = settings(steps=150, batch_count=16, units=[followed])
     job = ada.post(CONTROL, json=long).json()
     try:

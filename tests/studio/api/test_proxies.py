@@ -24,7 +24,7 @@ JOBS = "/api/v1/jobs/text_to_image"
 # --- whose page it is --------------------------------------------------------------------------
 
 
-def sent(port: int = 7860, **headers: str) -> HTTPConnection:
+def connection_of(port: int = 7860, **headers: str) -> HTTPConnection:
     pairs = [(name.replace("_", "-").encode(), text.encode()) for name, text in headers.items()]
     return HTTPConnection(
         {"type": "http", "path": "/", "headers": pairs, "server": ("127.0.0.1", port)}
@@ -51,7 +51,7 @@ def sent(port: int = 7860, **headers: str) -> HTTPConnection:
     ],
 )
 def test_own_pages_are_known_whatever_a_proxy_makes_of_the_host(origin: str, headers: dict):
-    assert not is_foreign(origin, sent(**headers))
+    assert not is_foreign(origin, connection_of(**headers))
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_own_pages_are_known_whatever_a_proxy_makes_of_the_host(origin: str, hea
     ],
 )
 def test_pages_of_others_are_foreign(origin: str, headers: dict):
-    assert is_foreign(origin, sent(**headers))
+    assert is_foreign(origin, connection_of(**headers))
 
 
 @pytest.mark.parametrize(

@@ -27,11 +27,11 @@ def app_of(studio: Studio) -> FastAPI:
 def client_of(studio: Studio) -> TestClient:
     app = app_of(studio)
 
-    async def known(scope, receive, send) -> None:
+    async def as_local_owner(scope, receive, send) -> None:
         scope.setdefault("state", {}).update(owner=LOCAL_OWNER, api_key=None)
         await app(scope, receive, send)
 
-    return TestClient(known, base_url="http://studio/api/v1")
+    return TestClient(as_local_owner, base_url="http://studio/api/v1")
 
 
 @pytest.fixture(scope="module")

@@ -38,14 +38,14 @@ def ledger(folder) -> UploadLedger:
     return UploadLedger(folder, lambda owner: 100)
 
 
-def arrived(folder: Path, name: str, size: int) -> Path:
+def write_upload(folder: Path, name: str, size: int) -> Path:
     path = folder / name
     path.write_bytes(bytes(size))
     return path
 
 
 def test_what_is_on_its_way_and_what_waits_take_room_together(ledger, folder):
-    ledger.enter(ADA, [arrived(folder, "a", 40)])
+    ledger.enter(ADA, [write_upload(folder, "a", 40)])
     with ledger.receive(ADA, 50):
         with pytest.raises(Busy, match="room for 10 B more"), ledger.receive(ADA, 11):
             pass
@@ -56,7 +56,7 @@ def test_what_is_on_its_way_and_what_waits_take_room_together(ledger, folder):
 
 
 def test_a_file_that_a_tab_has_read_gives_its_room_back(ledger, folder):
-    path = arrived(folder, "a", 90)
+    path = write_upload(folder, "a", 90)
     ledger.enter(ADA, [path])
     assert ledger.count_waiting("ada") == (1, 90)
     path.unlink()
@@ -77,9 +77,9 @@ def test_who_announces_less_than_is_sent_is_held_to_the_room_too(ledger):
 
 def test_what_a_broken_upload_has_left_goes_although_another_is_on_its_way(ledger, folder):
     with ledger.receive(BOB, 10) as slow:
-        slow.files.append(arrived(folder, "tmpbob", 5))
+        slow.files.append(write_upload(folder, "tmpbob", 5))
         with ledger.receive(ADA, 50) as broken:
-            broken.files += [arrived(folder, "tmpada", 30), folder / "tmpmoved"]
+            broken.files += [write_upload(folder, "tmpada", 30), folder / "tmpmoved"]
         assert [path.name for path in folder.iterdir()] == ["tmpbob"]
     assert not list(folder.iterdir())
 
@@ -88,10 +88,10 @@ def test_who_has_no_upload_left_is_forgotten(folder, monkeypatch):
     monkeypatch.setattr(upload_ledger, "MANY_OWNERS", 4)
     ledger = UploadLedger(folder, lambda owner: 100)
     for number in range(40):
-        path = arrived(folder, "a", 5)
+        path = write_upload(folder, "a", 5)
         ledger.enter(Owner(f"guest-{number}", "guest", False), [path])
         path.unlink()
-        ledger.enter(ADA, [arrived(folder, "b", 5)])
+        ledger.enter(ADA, [write_upload(folder, "b", 5)])
     assert len(ledger._files) < 12
     assert ledger.holds(ADA, folder / "b")
 
@@ -132,7 +132,7 @@ def test_a_form_without_files_is_said_and_leaves_nothing(ledger, folder, progres
 
 def test_files_are_few_and_the_disk_keeps_some_room(ledger, folder, monkeypatch):
     monkeypatch.setattr(upload_ledger, "MAX_WAITING_FILES", 2)
-    ledger.enter(ADA, [arrived(folder, name, 1) for name in "ab"])
+    ledger.enter(ADA, [write_upload(folder, name, 1) for name in "ab"])
     with pytest.raises(Busy, match="2 of your files"), ledger.receive(ADA, 1):
         pass
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=500_000_009))

@@ -26,11 +26,11 @@ from tests.patience import PATIENCE, wait_until
 def test_what_can_go_is_looked_for_first_then_told_as_it_goes():
     asked = []
 
-    def cleaning(dry_run: bool) -> Iterator[int]:
+    def clean(dry_run: bool) -> Iterator[int]:
         asked.append(dry_run)
         yield from (1000, 2000, 3000)
 
-    *steps, result = CleaningEngine(cleaning).run(CleaningRequest(), None, threading.Event())
+    *steps, result = CleaningEngine(clean).run(CleaningRequest(), None, threading.Event())
     assert asked == [True, False]
     assert [(each.step, each.total) for each in steps if isinstance(each, Progress)] == [
         *((0, 0), (1000, 6000), (3000, 6000), (6000, 6000))
@@ -44,7 +44,7 @@ def test_what_can_go_is_looked_for_first_then_told_as_it_goes():
 def test_it_is_stopped_between_two_things_and_leaves_the_rest(dry_run):
     stop, done = threading.Event(), []
 
-    def cleaning(dry: bool) -> Iterator[int]:
+    def clean(dry: bool) -> Iterator[int]:
         for number in range(5):
             done.append((dry, number))
             if (dry, number) == (dry_run, 2):
@@ -52,7 +52,7 @@ def test_it_is_stopped_between_two_things_and_leaves_the_rest(dry_run):
             yield 1
 
     with pytest.raises(Stopped):
-        list(CleaningEngine(cleaning).run(CleaningRequest(), None, stop))
+        list(CleaningEngine(clean).run(CleaningRequest(), None, stop))
     assert done[-1] == (dry_run, 2)
 
 
@@ -61,7 +61,7 @@ def desk(tmp_path) -> Iterator[tuple[Jobs, Cleanings, threading.Event]]:
     """A queue whose cleaning waits within its second thing."""
     home, go_on = prepare_home(tmp_path / "home"), threading.Event()
 
-    def cleaning(dry_run: bool) -> Iterator[int]:
+    def clean(dry_run: bool) -> Iterator[int]:
         yield 10
         assert dry_run or go_on.wait(PATIENCE)
         yield 20
@@ -70,9 +70,7 @@ def desk(tmp_path) -> Iterator[tuple[Jobs, Cleanings, threading.Event]]:
     store = Store(home)
     settings = StoredSettings(store)
     gallery = Gallery(store, home, settings)
-    jobs = Jobs(
-        store, None, {}, gallery, settings, Quota(settings), {KIND: CleaningEngine(cleaning)}
-    )
+    jobs = Jobs(store, None, {}, gallery, settings, Quota(settings), {KIND: CleaningEngine(clean)})
     yield jobs, Cleanings(jobs), go_on
     go_on.set()
     jobs.close()

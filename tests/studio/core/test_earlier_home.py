@@ -82,7 +82,7 @@ def read(client, path: str):
     return answer.json()
 
 
-def listed(client, path: str) -> list[dict]:
+def first_list(client, path: str) -> list[dict]:
     """The first list of an answer."""
     return next(each for each in read(client, path).values() if isinstance(each, list))
 
@@ -91,7 +91,7 @@ LATER = {"from_picture", "grid", "upscale", "enlarge"}  # kinds that there were 
 
 
 def test_every_job_is_listed_as_it_was(ada, visit):
-    jobs = listed(ada, "jobs?limit=100")
+    jobs = first_list(ada, "jobs?limit=100")
     states = Counter((job["kind"], job["state"]) for job in jobs)
     assert states == {
         **{(kind, "done"): 1 for kind in load_features().engines().keys() - LATER},
@@ -104,30 +104,32 @@ def test_every_job_is_listed_as_it_was(ada, visit):
     assert "no longer on the shelf" in failed["error"]
     chinese = ada.get(f"/api/v1/jobs/{failed['id']}", headers={"accept-language": "zh"}).json()
     assert "已不在库中" in chinese["error"]  # though no sentence of today is the same
-    assert {job["state"] for job in listed(visit("bob"), "jobs")} == {"done", "cancelled"}
+    assert {job["state"] for job in first_list(visit("bob"), "jobs")} == {"done", "cancelled"}
 
 
 def test_every_picture_is_there_with_its_settings(studio, ada, visit):
-    pictures = listed(ada, "pictures?limit=100")
+    pictures = first_list(ada, "pictures?limit=100")
     assert len(pictures) == 10
     for picture in pictures:
         assert ada.get(picture["url"]).content[:4] == b"\x89PNG"
         assert picture["parameters"]
-    assert len(listed(visit("bob"), "pictures")) == len(listed(visit("host"), "pictures")) == 1
+    assert (
+        len(first_list(visit("bob"), "pictures")) == len(first_list(visit("host"), "pictures")) == 1
+    )
     assert [row.request["prompt"] for row in studio.gallery.search(GUEST)] == ["a green teapot"]
 
 
 def test_what_was_taught_is_there(ada, visit):
-    assert [each["name"] for each in listed(ada, "subjects")] == ["Whiskers"]
+    assert [each["name"] for each in first_list(ada, "subjects")] == ["Whiskers"]
     photos = read(ada, f"subjects/{WHISKERS}")["photos"]
     assert len(photos) == 2
     assert ada.get(photos[0]["url"]).status_code == 200
-    assert {each["name"] for each in listed(ada, "loras")} == {
+    assert {each["name"] for each in first_list(ada, "loras")} == {
         "whiskers",
         "whiskers word",
         "halved",
     }
-    trainings = listed(ada, "trainings")
+    trainings = first_list(ada, "trainings")
     assert {(each["request"]["name"], each["state"]) for each in trainings} == {
         *(("whiskers", "done"), ("whiskers word", "done"), ("waiting", "queued"))
     }
@@ -135,14 +137,14 @@ def test_what_was_taught_is_there(ada, visit):
     progress = read(ada, f"trainings/{by_name['whiskers']['id']}/progress")["progress"]
     (sample,) = (line for line in progress if "url" in line)
     assert ada.get(sample["url"]).status_code == 200
-    assert [each["state"] for each in listed(visit("bob"), "trainings")] == ["cancelled"]
+    assert [each["state"] for each in first_list(visit("bob"), "trainings")] == ["cancelled"]
 
 
 def test_what_was_clustered_is_there(ada):
-    kinds = {each["kind"] for each in listed(ada, "cluster-data")}
+    kinds = {each["kind"] for each in first_list(ada, "cluster-data")}
     assert kinds == {"made", "drawn", "table", "picture"}
-    assert [each["name"] for each in listed(ada, "cluster-tables")] == ["my.csv"]
-    done = [job for job in listed(ada, "jobs?limit=100") if job["state"] == "done"]
+    assert [each["name"] for each in first_list(ada, "cluster-tables")] == ["my.csv"]
+    done = [job for job in first_list(ada, "jobs?limit=100") if job["state"] == "done"]
     for job in done:
         if job["kind"] in ("cluster", "compare_clusters"):
             assert read(ada, f"clusterings/{job['id']}")["points"] > 0
@@ -150,20 +152,20 @@ def test_what_was_clustered_is_there(ada):
 
 
 def test_what_was_shortened_is_there(ada):
-    (made,) = listed(ada, "prunings")
+    (made,) = first_list(ada, "prunings")
     assert (made["name"], made["state"]) == ("Brief", "done")
-    assert "Brief" in {each["title"] for each in listed(ada, "chat-models")}
+    assert "Brief" in {each["title"] for each in first_list(ada, "chat-models")}
 
 
 def test_every_conversation_is_there_with_its_branches(ada, visit):
-    chats = {chat["title"]: chat for chat in listed(ada, "chats")}
+    chats = {chat["title"]: chat for chat in first_list(ada, "chats")}
     assert set(chats) == {"What is a mug?", "Two of you?"}
     (lane,) = read(ada, f"chats/{chats['What is a mug?']['id']}")["lanes"]
     (teapot,) = lane["messages"]
     assert (teapot["content"], teapot["place"], teapot["siblings"]) == ("What is a teapot?", 2, 2)
     lanes = read(ada, f"chats/{chats['Two of you?']['id']}")["lanes"]
     assert [lane["model"] for lane in lanes] == ["smollm2-135m", "tiny"]
-    (his,) = listed(visit("bob"), "chats")
+    (his,) = first_list(visit("bob"), "chats")
     (lane,) = read(visit("bob"), f"chats/{his['id']}")["lanes"]
     assert [each["content"] for each in lane["messages"]] == [
         "Hello",
@@ -209,11 +211,11 @@ def test_everybody_takes_as_much_as_that_atelier_counted(studio):
 
 def test_what_is_used_is_kept_and_the_rest_can_go(studio, ada):
     """The last test: it deletes."""
-    inputs = {each["id"] for each in listed(ada, "inputs")}
+    inputs = {each["id"] for each in first_list(ada, "inputs")}
     assert len(inputs) == 3
     studio.store.write("UPDATE inputs SET created = created - ?", (2 * KEPT_SECONDS,))
     sum(studio.cleaner.clean_up())
-    assert len(listed(ada, "inputs")) == 2, "one that a job follows, one whose colours are data"
+    assert len(first_list(ada, "inputs")) == 2, "one that a job follows, one whose colours are data"
     assert ada.delete(f"/api/v1/loras/{LORA}").status_code == 422
     with pytest.raises(BadRequest, match="waiting or running"):
         studio.subjects.delete("ada", WHISKERS)

@@ -17,7 +17,7 @@ from studio.core.services import Options
 from studio.features import FEATURES, GROUP, load_features
 from studio.features.settings.tab import SettingsTab
 from studio.page.widgets import Visitor
-from tests.packages import PALETTE, found_in, install
+from tests.packages import PALETTE, import_from, install
 
 ME = Visitor(LOCAL_OWNER, "en")
 BROKEN = {
@@ -53,7 +53,7 @@ def test_packages_that_fail_are_named_with_their_errors_and_the_studio_runs_on(t
     install(site, "broken", {name: f"broken_{name}:FEATURE" for name in BROKEN})
     for name, (source, _) in BROKEN.items():
         (site / f"broken_{name}.py").write_text(source)
-    with found_in(site):
+    with import_from(site):
         studio = open_studio(Options(tmp_path / "home", device="cpu", offline=True))
     try:
         assert {each.name for each in studio.features} == {*FEATURES}

@@ -78,8 +78,8 @@ def test_another_process_that_writes_is_waited_for(tmp_path, store):
 
 
 @pytest.fixture
-def held(tmp_path, monkeypatch):
-    """``held()``: another program holds the database from now on; its connection."""
+def hold_database(tmp_path, monkeypatch):
+    """``hold_database()``: another program holds the database from now on; its connection."""
     monkeypatch.setattr("studio.core.store.BUSY_SECONDS", 0.1)
     others = []
 
@@ -95,15 +95,17 @@ def held(tmp_path, monkeypatch):
 
 
 def test_a_start_on_a_database_that_another_program_holds_is_refused_with_a_sentence(
-    tmp_path, held
+    tmp_path, hold_database
 ):
     sqlite3.connect(tmp_path / FILE_NAME).execute("CREATE TABLE notes (text TEXT)").close()
-    held()
+    hold_database()
     with pytest.raises(StoreAway, match=f"Another program is using .*{FILE_NAME}"):
         Store(tmp_path)
 
 
-def test_who_waits_for_another_program_keeps_no_reader_waiting(tmp_path, held, monkeypatch):
+def test_who_waits_for_another_program_keeps_no_reader_waiting(
+    tmp_path, hold_database, monkeypatch
+):
     monkeypatch.setattr("studio.core.store.BUSY_SECONDS", PATIENCE)
     store = Store(tmp_path)
     other = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
@@ -168,7 +170,7 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(tmp_path, monkeypatch)
     assert "notes" not in tables
 
 
-def filled(folder):
+def fill_database(folder):
     """The path of a database of many pages, closed."""
     store = Store(folder)
     for index in range(200):
@@ -197,7 +199,7 @@ def overwritten_within(path):
 
 @pytest.mark.parametrize("harm", [random_bytes, a_few_bytes, cut_off, overwritten_within])
 def test_a_damaged_file_is_named_with_what_to_do(tmp_path, harm):
-    path = filled(tmp_path)
+    path = fill_database(tmp_path)
     harm(path)
     before = path.read_bytes()
     with pytest.raises(Unavailable) as caught:

@@ -112,7 +112,7 @@ def view_of(renderer: Renderer, **options) -> JobView:
         return JobView(SimpleNamespace(), "draw", renderer, **options)
 
 
-def shown_by(view: JobView, latest: LatestWatch, *values, refusal="", which=OPENED):
+def follow(view: JobView, latest: LatestWatch, *values, refusal="", which=OPENED):
     return view._follow(refusal, which, latest, REQUEST, *values)
 
 
@@ -123,7 +123,7 @@ def run(pages):
 def test_only_what_has_changed_is_sent():
     async def page():
         view = view_of(Counted(3))
-        sent = [each async for each in shown_by(view, LatestWatch(), "a", refusal="no ")]
+        sent = [each async for each in follow(view, LatestWatch(), "a", refusal="no ")]
         running, hidden, skip = gr.update(visible=True), gr.update(visible=False), gr.skip()
         assert sent == [
             ["job", "no a1", running],
@@ -138,7 +138,7 @@ def test_many_pages_of_an_owner_look_at_a_job_once():
     async def pages():
         renderer = Counted(40)
         view = view_of(renderer)
-        sent = await asyncio.gather(*(_all(shown_by(view, LatestWatch())) for _ in range(5)))
+        sent = await asyncio.gather(*(_all(follow(view, LatestWatch())) for _ in range(5)))
         assert renderer.looks == 40
         assert {each[-1][1] for each in sent} == {"40"}
 
@@ -148,7 +148,7 @@ def test_many_pages_of_an_owner_look_at_a_job_once():
 def test_what_a_page_s_own_values_draw_is_not_shared():
     async def pages():
         view = view_of(Counted(40), values=[gr.Number()])
-        both = (_all(shown_by(view, LatestWatch(), each)) for each in "ab")
+        both = (_all(follow(view, LatestWatch(), each)) for each in "ab")
         one, another = await asyncio.gather(*both)
         assert (one[0][1][0], another[0][1][0]) == ("a", "b")
 
@@ -158,9 +158,9 @@ def test_what_a_page_s_own_values_draw_is_not_shared():
 def test_a_watch_ends_when_the_page_watches_anew():
     async def page():
         view, latest = view_of(Counted(10**9)), LatestWatch()
-        older = shown_by(view, latest)
+        older = follow(view, latest)
         await anext(older)
-        newer = shown_by(view, latest, which=NEWEST)
+        newer = follow(view, latest, which=NEWEST)
         ended = asyncio.ensure_future(_all(older))  # its first is on the page
         await anext(newer)
         following = asyncio.ensure_future(anext(newer))
@@ -179,7 +179,7 @@ def test_a_job_that_came_while_the_last_one_ended_is_watched_too():
             return self
 
     async def page():
-        assert (await _all(shown_by(view_of(Next(2)), LatestWatch())))[-1][1] == "4"
+        assert (await _all(follow(view_of(Next(2)), LatestWatch())))[-1][1] == "4"
 
     run(page())
 
@@ -189,7 +189,7 @@ def test_the_last_state_is_sent_again_to_a_busy_browser_but_for_what_may_be_open
         repeated = 1
 
     async def page():
-        sent = await _all(shown_by(view_of(Repeated(1)), LatestWatch()))
+        sent = await _all(follow(view_of(Repeated(1)), LatestWatch()))
         assert sent == [["job", "1", gr.update(visible=False)], ["job", "1", gr.skip()]]
 
     run(page())

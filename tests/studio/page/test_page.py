@@ -283,7 +283,7 @@ def test_form_opens_with_the_models_own_settings(form, studio):
     assert data["loras"] == []
 
 
-def filled(form: PaintForm, fields: dict) -> dict:
+def fill_form(form: PaintForm, fields: dict) -> dict:
     """Control's name → its update; of the LoRAs' rows in the order of their numbers."""
     names = [*form.controls, *(each.elem_id for each in form.inputs[len(form.controls) :])]
     return dict(zip(names, form.fill(fields, VISITOR), strict=False))
@@ -296,20 +296,20 @@ def test_models_that_only_edit_are_offered_where_a_picture_is_kept(form, studio)
         keeping = PaintForm(studio, "kept-", keeps_picture=True)
         keeping.draw_prompt()
         keeping.draw_rest()
-    assert filled(keeping, fields)["model"]["value"] == edits.name
+    assert fill_form(keeping, fields)["model"]["value"] == edits.name
     for other, asked in ((keeping, fields | {"from_picture": None}), (form, fields)):
-        assert "value" not in filled(other, asked).get("model", {})
+        assert "value" not in fill_form(other, asked).get("model", {})
 
 
 def test_filling_the_form_keeps_what_is_not_given(form):
-    updates = filled(form, {"prompt": "a cat", "seed": 7})
+    updates = fill_form(form, {"prompt": "a cat", "seed": 7})
     assert updates["prompt"]["value"] == "a cat"
     assert updates["seed"]["value"] == 7
     assert "value" not in updates["steps"]
 
 
 def test_filling_the_form_with_a_model_that_is_not_here_keeps_the_chosen_one(form):
-    updates = filled(form, {"model": "gone", "steps": 9})
+    updates = fill_form(form, {"model": "gone", "steps": 9})
     assert "value" not in updates["model"]
     assert updates["steps"]["value"] == 9
     assert form.fill({"model": "gone"}, VISITOR)[-1] == gr.skip()
@@ -348,7 +348,7 @@ def test_a_tab_fills_what_nothing_was_sent_to(monkeypatch, stage, expected):
 
 def test_filling_the_form_offers_only_schedules_that_fit_the_sampler(form):
     fields = {"model": "starter", "sampler": "DDIM", "schedule": "SGM Uniform"}
-    updates = filled(form, fields)
+    updates = fill_form(form, fields)
     assert updates["schedule"]["choices"] == ["Uniform", "SGM Uniform"]
     assert updates["schedule"]["value"] == "SGM Uniform"
     assert updates["eta"]["visible"] is True
@@ -356,16 +356,16 @@ def test_filling_the_form_offers_only_schedules_that_fit_the_sampler(form):
 
 def test_loras_are_filled_in_but_for_those_that_the_prompt_names(form):
     uses = [{"name": "clay", "weight": 0.5}, {"name": "gone", "weight": 1.0}]
-    updates = filled(form, {"prompt": "a cat", "loras": uses})
+    updates = fill_form(form, {"prompt": "a cat", "loras": uses})
     assert (updates["lora-1"]["value"], updates["lora-weight-1"]["value"]) == ("clay", 0.5)
     assert updates["lora-2"]["value"] == ""  # has left the library
-    updates = filled(form, {"prompt": "a cat <lora:CLAY:0.3>", "loras": uses})
+    updates = fill_form(form, {"prompt": "a cat <lora:CLAY:0.3>", "loras": uses})
     assert updates["lora-1"]["value"] == ""
 
 
 def test_a_lora_of_two_weights_is_filled_in_as_a_tag(form):
     uses = [{"name": "clay", "weight": 0.5, "text_weight": 0.8}]
-    updates = filled(form, {"prompt": "a cat", "loras": uses})
+    updates = fill_form(form, {"prompt": "a cat", "loras": uses})
     assert updates["prompt"]["value"] == "a cat <lora:clay:0.8:0.5>"
     assert updates["lora-1"]["value"] == ""
 
@@ -388,11 +388,11 @@ def test_parts_that_are_off_are_no_part_of_the_request_and_a_prompt_puts_them_of
     expected = {"scale": 2.0, "strength": 0.7, "upscaler": "Nearest", "extra_noise": 0.0}
     assert data["hires"] == expected
     assert data["variation"] == {"seed": -1, "strength": 0.2}
-    updates = filled(form, {"prompt": "a cat"})
+    updates = fill_form(form, {"prompt": "a cat"})
     assert updates["hires-on"]["value"] is False
     assert updates["variation-strength"]["value"] == 0
     hires = {"scale": 3.0, "upscaler": "4x that is not here", "sampler": None}
-    updates = filled(form, {"prompt": "a cat", "hires": hires})
+    updates = fill_form(form, {"prompt": "a cat", "hires": hires})
     assert updates["hires-on"]["value"] is True
     assert updates["hires-scale"]["value"] == 3.0
     assert updates["hires-upscaler"]["value"] == "Lanczos"
@@ -403,7 +403,7 @@ def test_parts_that_are_off_are_no_part_of_the_request_and_a_prompt_puts_them_of
 
 
 @pytest.fixture
-def gridding(studio) -> grid.GridTab:
+def grid_tab(studio) -> grid.GridTab:
     with gr.Blocks():
         tab = grid.GridTab(studio)
         tab.draw()
@@ -415,8 +415,8 @@ def grid_data(tab: grid.GridTab, axes: list[str], parts: dict) -> dict:
     return tab.data([*hidden, *axes, parts])
 
 
-def test_the_axes_of_the_page_are_those_of_the_request(gridding):
-    made = grid_data(gridding, ["steps", "1, 2", "", "", " loras[0].weight", "1"], {"units": [1]})
+def test_the_axes_of_the_page_are_those_of_the_request(grid_tab):
+    made = grid_data(grid_tab, ["steps", "1, 2", "", "", " loras[0].weight", "1"], {"units": [1]})
     assert (made["x"], made["y"]) == (
         {"field": "steps", "values": "1, 2"},
         {"field": "loras[0].weight", "values": "1"},
@@ -424,19 +424,19 @@ def test_the_axes_of_the_page_are_those_of_the_request(gridding):
     assert "z" not in made
     assert made["base"]["units"] == [1]
     assert made["base"]["schedule"]
-    made = grid_data(gridding, ["sampler", "Euler, DDIM", "", "", "", ""], {})
+    made = grid_data(grid_tab, ["sampler", "Euler, DDIM", "", "", "", ""], {})
     assert made["base"]["schedule"] is None  # each sampler's own
-    made = grid_data(gridding, ["sampler", "Euler", "schedule", "Karras", "", ""], {})
+    made = grid_data(grid_tab, ["sampler", "Euler", "schedule", "Karras", "", ""], {})
     assert made["base"]["schedule"]
 
 
-def test_a_sheet_brings_its_axes_and_a_comparison_of_old_brings_its_own(gridding):
+def test_a_sheet_brings_its_axes_and_a_comparison_of_old_brings_its_own(grid_tab):
     read = parse_parameters(
         "a mug\nSteps: 2, Seed: 1, Size: 64x64, Script: X/Y/Z plot, X Type: CFG Scale, "
         'X Values: "1, 2", Y Type: Nonsense, Y Values: 3'
     )
-    updates = gridding._take(Settings(fields_of(read), read, None), VISITOR, [])
-    shown = updates[len(gridding.form.outputs) :]
+    updates = grid_tab._take(Settings(fields_of(read), read, None), VISITOR, [])
+    shown = updates[len(grid_tab.form.outputs) :]
     assert shown[:6] == ["guidance", "1, 2", "", "", "", ""]
     old = {"base": {"prompt": "x"}, "samplers": ["Euler", "DDIM"], "steps": [1, 2]}
-    assert gridding._open(old, VISITOR)[:4] == ["steps", "1, 2", "sampler", "Euler, DDIM"]
+    assert grid_tab._open(old, VISITOR)[:4] == ["steps", "1, 2", "sampler", "Euler, DDIM"]

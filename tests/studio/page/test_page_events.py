@@ -52,7 +52,7 @@ def send_events(client: httpx.Client, events: Sequence[dict[str, Any]]) -> list[
     return [ended[id] for id in ids]
 
 
-def bringing(config: dict[str, Any], path: str) -> list[dict[str, Any]]:
+def upload_events(config: dict[str, Any], path: str) -> list[dict[str, Any]]:
     """Each event that takes a file, with this one beside what else the page shows."""
     parts = {each["id"]: each for each in config["components"]}
     file = {"path": path, "meta": {"_type": "gradio.FileData"}}
@@ -79,16 +79,18 @@ def test_no_event_reads_a_file_of_the_server_or_of_another_visitor(studio, visit
     config = page_config(other)
     before = set(Path(running.home / "cache").rglob("*"))
     for path in (secret, running.home / "secret.key", f"{others}/../../../secret.key", others):
-        for ended in send_events(other, bringing(config, str(path))):
+        for ended in send_events(other, upload_events(config, str(path))):
             assert not ended["success"], ended
             assert "Bring it once more" in ended["output"]["error"]
     assert set(Path(running.home / "cache").rglob("*")) == before
 
     def reads_own(number: int) -> bool:
         own = one.post("/gradio_api/upload", files=upload).json()[0]
-        return "hidden-1" in json.dumps(send_events(one, [bringing(config, own)[number]]))
+        return "hidden-1" in json.dumps(send_events(one, [upload_events(config, own)[number]]))
 
-    assert any(map(reads_own, range(len(bringing(config, others))))), "no event has read the table"
+    assert any(map(reads_own, range(len(upload_events(config, others))))), (
+        "no event has read the table"
+    )
 
 
 ODD: dict[str, Any] = {

@@ -86,7 +86,7 @@ def test_what_is_no_cancelling_is_refused_in_a_sentence(page, sessions, body):
     assert "Load the page again" in json.loads(answer)["error"]["message"]
 
 
-def failing(chunk: bytes, error: Exception):
+def fail_after(chunk: bytes, error: Exception):
     async def app(scope, receive, send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b": \n\n", "more_body": True})
@@ -100,7 +100,7 @@ LAST = b'data: {"msg":"unexpected_error","message":"404: Not Found","session_not
 
 
 def test_a_stream_of_a_page_that_waits_for_nothing_ends_in_order(page, sessions):
-    app = PageQueue(failing(LAST, RuntimeError("404")), page, sessions)
+    app = PageQueue(fail_after(LAST, RuntimeError("404")), page, sessions)
     status, body = ask(app, STREAM, ADA, query="session_hash=adas")
     assert status == 200
     texts = body.decode().removeprefix(": \n\n").split("\n\n")
@@ -111,11 +111,11 @@ def test_a_stream_of_a_page_that_waits_for_nothing_ends_in_order(page, sessions)
 
 
 def test_another_failure_of_a_stream_is_one(page, sessions):
-    app = PageQueue(failing(LAST, RuntimeError("404")), page, sessions)
+    app = PageQueue(fail_after(LAST, RuntimeError("404")), page, sessions)
     with pytest.raises(RuntimeError):  # its page is there
         ask(app, STREAM, BOB, query="session_hash=bobs")
     quoting = b'data: {"msg":"process_completed","output":"\\"unexpected_error\\""}\n\n'
-    app = PageQueue(failing(quoting, ZeroDivisionError()), page, sessions)
+    app = PageQueue(fail_after(quoting, ZeroDivisionError()), page, sessions)
     with pytest.raises(ZeroDivisionError):
         ask(app, STREAM, ADA, query="session_hash=adas")
 

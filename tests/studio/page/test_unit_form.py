@@ -100,7 +100,7 @@ def unit(tmp_path):
     return form
 
 
-def filled(unit, fields, base="sd15") -> dict[str, object]:
+def fill_unit(unit, fields, base="sd15") -> dict[str, object]:
     """The updates of a fill by the control's ``elem_id``."""
     updates = unit.fill(fields, unit.studio.catalog.get(base), VISITOR)
     names = [output.elem_id.removeprefix("unit-1-") for output in unit.outputs]
@@ -125,48 +125,48 @@ def test_what_was_filled_in_comes_out_as_the_same_unit(unit):
         "end": 0.6,
         "control_mode": "prompt",
     }
-    updates = filled(unit, fields)
+    updates = fill_unit(unit, fields)
     assert updates["method"]["value"] == "t2i_adapter"
     assert unit.data(values_of(unit, updates)) == fields
     validate(ControlUnit, fields)
 
 
 def test_an_empty_unit_is_no_unit(unit):
-    assert unit.data(values_of(unit, filled(unit, None))) is None
+    assert unit.data(values_of(unit, fill_unit(unit, None))) is None
 
 
 def test_a_picture_that_is_not_the_visitors_is_left_out(unit):
-    updates = filled(unit, {"picture": "1" * 32, "weight": 0.4})
+    updates = fill_unit(unit, {"picture": "1" * 32, "weight": 0.4})
     assert updates["canvas"] == ""
     assert updates["weight"] == 0.4
 
 
 def test_a_base_without_control_models_says_so_and_cannot_be_steered(unit, monkeypatch):
     monkeypatch.setattr(unit.studio.control, "models", list)
-    updates = filled(unit, {"picture": PICTURE})
+    updates = fill_unit(unit, {"picture": PICTURE})
     assert "No control model fits" in updates["fit"]
     with pytest.raises(BadRequest, match="No control model is chosen for picture 1"):
         unit.data(values_of(unit, updates))
 
 
 def test_only_models_that_fit_the_base_and_the_method_are_offered(unit):
-    offered = filled(unit, None, "sdxl")["model"]["choices"]
+    offered = fill_unit(unit, None, "sdxl")["model"]["choices"]
     entries = [unit.studio.control.get(name) for _, name in offered]
     assert {(entry.family, entry.method) for entry in entries} == {("sdxl", "controlnet")}
 
 
 def test_a_model_of_another_base_gives_way(unit):
-    updates = filled(unit, {"model": "sd15-controlnet-canny"}, "sdxl")
+    updates = fill_unit(unit, {"model": "sd15-controlnet-canny"}, "sdxl")
     assert updates["model"]["value"] in [name for _, name in updates["model"]["choices"]]
 
 
 def test_models_that_are_here_go_first(unit):
-    assert filled(unit, None)["model"]["value"] == "own-net"
+    assert fill_unit(unit, None)["model"]["value"] == "own-net"
 
 
 def test_balance_is_of_controlnets_alone(unit):
-    assert filled(unit, {"model": "own-net"})["control-mode"]["visible"] is True
-    assert filled(unit, {"model": "sd1-adapter-depth"})["control-mode"]["visible"] is False
+    assert fill_unit(unit, {"model": "own-net"})["control-mode"]["visible"] is True
+    assert fill_unit(unit, {"model": "sd1-adapter-depth"})["control-mode"]["visible"] is False
 
 
 @pytest.mark.parametrize(
@@ -191,11 +191,11 @@ def test_how_far_maps_are_from_what_a_model_has_learnt(condition, preprocessor, 
 
 
 def test_maps_of_another_kind_are_remarked_upon(unit):
-    strange = filled(unit, {"model": "sd15-controlnet-depth", "preprocessor": "canny"})["fit"]
+    strange = fill_unit(unit, {"model": "sd15-controlnet-depth", "preprocessor": "canny"})["fit"]
     assert "maps of another kind" in strange
     assert "Depth (MiDaS)" in strange
     fitting = {"model": "sd15-controlnet-depth", "preprocessor": "depth_midas"}
-    assert "another kind" not in filled(unit, fitting)["fit"]
+    assert "another kind" not in fill_unit(unit, fitting)["fit"]
 
 
 def test_the_first_way_of_reading_needs_no_weights():

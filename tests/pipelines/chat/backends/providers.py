@@ -37,7 +37,7 @@ def provider(handle: Handle) -> Iterator[str]:
         server.server_close()
 
 
-def replying(status: int, body: object, **headers: str) -> Handle:
+def reply(status: int, body: object, **headers: str) -> Handle:
     """Answers with JSON, or with a text as it is."""
     data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
 
@@ -52,13 +52,13 @@ def replying(status: int, body: object, **headers: str) -> Handle:
     return handle
 
 
-def streaming(*chunks: object, then: float = 0.0) -> Handle:
+def stream_events(*chunks: object, then: float = 0.0) -> Handle:
     """Sends events, and ends the connection after some seconds."""
     texts = [chunk if isinstance(chunk, str) else json.dumps(chunk) for chunk in chunks]
-    return sending((f"data: {text}\n\n".encode() for text in texts), then)
+    return send_pieces((f"data: {text}\n\n".encode() for text in texts), then)
 
 
-def sending(pieces: Iterable[bytes], then: float = 0.0) -> Handle:
+def send_pieces(pieces: Iterable[bytes], then: float = 0.0) -> Handle:
     """Sends bytes as they are, as a stream of events, a write for each piece."""
     pieces = list(pieces)
 

@@ -17,7 +17,13 @@ from pipelines.chat.entries import ChatEntry
 from pipelines.chat.events import Finished
 from pipelines.chat.requests import ChatRequest, CompletionRequest
 from pipelines.core.errors import BadRequest, Busy, Refused, Unavailable, validate
-from tests.pipelines.chat.backends.providers import delta, provider, replying, sending, streaming
+from tests.pipelines.chat.backends.providers import (
+    delta,
+    provider,
+    reply,
+    send_pieces,
+    stream_events,
+)
 
 DONE = "[DONE]"
 PLAIN = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
@@ -47,7 +53,7 @@ def choice(**fields: Any) -> dict:
 def test_ends_of_lines_within_a_text_are_text(text: str):
     piece = json.dumps(delta(text, "stop"), ensure_ascii=False).encode()
     for end in (b"\n", b"\r\n", b"\r"):
-        assert ask(sending([b": waiting", end * 2, b"data: ", piece, end * 2]))[0] == text
+        assert ask(send_pieces([b": waiting", end * 2, b"data: ", piece, end * 2]))[0] == text
 
 
 @pytest.mark.parametrize(
@@ -75,7 +81,7 @@ def test_ends_of_lines_within_a_text_are_text(text: str):
 )
 def test_what_is_null_missing_or_a_list_costs_nothing_else(odd):
     said, finished = ask(
-        streaming(odd, delta("Hel"), odd, delta("lo"), odd, delta("", "stop"), DONE)
+        stream_events(odd, delta("Hel"), odd, delta("lo"), odd, delta("", "stop"), DONE)
     )
     assert (said, finished.reason, finished.left_out) == ("Hello", "stop", ())
     assert (finished.prompt_tokens, finished.tokens) == (None, None), "nobody has told them"
@@ -98,13 +104,13 @@ def test_what_is_null_missing_or_a_list_costs_nothing_else(odd):
     ],
 )
 def test_contents_may_be_parts(content, text: str, left_out: tuple[str, ...]):
-    said, finished = ask(streaming(delta(content), delta("", "stop"), DONE))
+    said, finished = ask(stream_events(delta(content), delta("", "stop"), DONE))
     assert (said, finished.left_out) == (text, left_out)
 
 
 def test_what_is_not_handed_on_is_said():
     said, finished = ask(
-        streaming(
+        stream_events(
             choice(delta={"reasoning_content": "Let me think."}),
             choice(delta={"content": "Yes", "tool_calls": [{"function": {"name": "f"}}]}),
             choice(delta={"refusal": "."}, finish_reason="stop"),
@@ -114,7 +120,7 @@ def test_what_is_not_handed_on_is_said():
 
 
 def test_halves_of_a_character_are_put_together():
-    assert ask(streaming(delta("a\ud83e"), delta("\udd86b"), delta("\ud83e", "stop")))[0] == (
+    assert ask(stream_events(delta("a\ud83e"), delta("\udd86b"), delta("\ud83e", "stop")))[0] == (
         "a🦆b\ufffd"
     )
 
@@ -132,14 +138,14 @@ def test_reasons_are_those_of_the_protocol(given, reason):
 
 @pytest.mark.parametrize("end", [(DONE,), (delta("", "stop"),), (choice(finish_reason="stop"),)])
 def test_either_end_ends_an_answer(end):
-    assert ask(streaming(delta("Hi"), *end))[0] == "Hi"
+    assert ask(stream_events(delta("Hi"), *end))[0] == "Hi"
 
 
 def test_an_answer_that_comes_whole_though_a_stream_was_asked_for():
     message = {"role": "assistant", "content": "Hello", "tool_calls": None}
     body = {"choices": [{"message": message, "finish_reason": "length"}],
             "usage": {"prompt_tokens": 3, "completion_tokens": 2.0}}  # fmt: skip
-    said, finished = ask(replying(200, body))
+    said, finished = ask(reply(200, body))
     assert (said, finished.reason) == ("Hello", "length")
     assert (finished.prompt_tokens, finished.tokens) == (3, 2)
 
@@ -216,19 +222,19 @@ def beside(piece: str | None, message: str, reason: str | None = None) -> dict:
     ],
 )
 def test_an_answer_that_is_sent_once_more_as_a_whole_is_said_once(pieces, said: str):
-    assert ask(streaming(*pieces))[0] == said
+    assert ask(stream_events(*pieces))[0] == said
 
 
 def test_objects_in_lines_without_empty_ones_between_are_events():
     lines = [f"data: {json.dumps(each)}\n" for each in (delta("Hel"), delta("lo", "stop"))]
     for end in ("data: [DONE]\n", "data: [DONE]\n\n", ""):
-        assert ask(sending(line.encode() for line in [*lines, end]))[0] == "Hello"
+        assert ask(send_pieces(line.encode() for line in [*lines, end]))[0] == "Hello"
 
 
 def test_contents_within_contents_without_end_are_no_failure():
     content = "[" * 900 + "]" * 900
     piece = f'{{"choices": [{{"delta": {{"content": {content}}}}}]}}'
-    said, finished = ask(streaming(piece, delta("Hi", "stop")))
+    said, finished = ask(stream_events(piece, delta("Hi", "stop")))
     assert (said, finished.left_out) == ("Hi", ("something that is no text",))
 
 
@@ -236,7 +242,7 @@ def test_contents_within_contents_without_end_are_no_failure():
 def test_an_answer_that_was_given_up_is_not_passed_off_as_whole(reason: str):
     said = []
     with (
-        provider(streaming(delta("Hel"), delta("lo", reason), DONE)) as url,
+        provider(stream_events(delta("Hel"), delta("lo", reason), DONE)) as url,
         pytest.raises(Unavailable, match=f"early and says only “{reason}”"),
     ):
         said.extend(Remote(entry(url)).answer(ASKED, threading.Event()))
@@ -244,7 +250,7 @@ def test_an_answer_that_was_given_up_is_not_passed_off_as_whole(reason: str):
 
 
 def test_every_status_of_success_is_one():
-    assert ask(replying(201, whole("Hello")))[0] == "Hello"
+    assert ask(reply(201, whole("Hello")))[0] == "Hello"
 
 
 # --- ends that are none -------------------------------------------------------------------------
@@ -253,47 +259,48 @@ def test_every_status_of_success_is_one():
 @pytest.mark.parametrize(
     ("handle", "kind", "sentence"),
     [
-        (streaming(delta("Hi")), Unavailable, "broke off in the middle"),
-        (sending([b'data: {"choices": [{"delta": {"content": "a"}}]}\n\ndata: {"c']),
+        (stream_events(delta("Hi")), Unavailable, "broke off in the middle"),
+        (send_pieces([b'data: {"choices": [{"delta": {"content": "a"}}]}\n\ndata: {"c']),
          Unavailable, "broke off in the middle"),
-        (sending([]), Unavailable, "broke off before its answer began"),
-        (sending([b": waiting\n\n"]), Unavailable, "broke off before its answer began"),
-        (streaming("half a"), Unavailable, "no answer of OpenAI's protocol: half a"),
-        (streaming({"type": "response.output_text.delta", "delta": "Hi"}),
+        (send_pieces([]), Unavailable, "broke off before its answer began"),
+        (send_pieces([b": waiting\n\n"]), Unavailable, "broke off before its answer began"),
+        (stream_events("half a"), Unavailable, "no answer of OpenAI's protocol: half a"),
+        (stream_events({"type": "response.output_text.delta", "delta": "Hi"}),
          Unavailable, "protocol: {\"type\": \"response.output_text"),
-        (streaming({"candidates": [{"content": {"parts": [{"text": "Hi"}]}}]}, "[DONE]"),
+        (stream_events({"candidates": [{"content": {"parts": [{"text": "Hi"}]}}]}, "[DONE]"),
          Unavailable, "protocol: {\"candidates"),
-        (sending([b'{"choices": null, "base_resp": {"status_msg": "insufficient balance"}}']),
+        (send_pieces([b'{"choices": null, "base_resp": {"status_msg": "insufficient balance"}}']),
          Unavailable, "insufficient balance"),
-        (replying(200, "<!DOCTYPE html><title>Log in</title>"), Unavailable, "<!DOCTYPE html>"),
-        (replying(200, '{"response": "a"}\n{"response": "b"}'), Unavailable, "no answer of"),
-        (streaming({"error": {"message": "the card fell out"}}), Unavailable, "card fell out"),
-        (streaming({"error": "no room", "choices": None}), Unavailable, "no room"),
-        (streaming({"error": ["no", {"msg": "room"}]}), Unavailable, "no; room"),
-        (streaming({"detail": "Not enough credits"}), Unavailable, "answer: Not enough credits"),
-        (streaming({"code": 1001, "msg": "余额不足"}, DONE), Unavailable, "answer: 余额不足"),
-        (replying(200, {"status": "error", "message": "quota"}), Unavailable, "answer: quota"),
-        (replying(200, {"msg": "success", "data": {"text": "Hi"}}), Unavailable, "no answer of"),
-        (replying(400, {"error": {"message": '{"detail": "no seed"}'}}), Unavailable, ": no seed"),
-        (replying(502, {"error": {"message": "Provider returned error", "metadata": {
+        (reply(200, "<!DOCTYPE html><title>Log in</title>"), Unavailable, "<!DOCTYPE html>"),
+        (reply(200, '{"response": "a"}\n{"response": "b"}'), Unavailable, "no answer of"),
+        (stream_events({"error": {"message": "the card fell out"}}), Unavailable, "card fell out"),
+        (stream_events({"error": "no room", "choices": None}), Unavailable, "no room"),
+        (stream_events({"error": ["no", {"msg": "room"}]}), Unavailable, "no; room"),
+        (stream_events({"detail": "Not enough credits"}),
+         Unavailable, "answer: Not enough credits"),
+        (stream_events({"code": 1001, "msg": "余额不足"}, DONE), Unavailable, "answer: 余额不足"),
+        (reply(200, {"status": "error", "message": "quota"}), Unavailable, "answer: quota"),
+        (reply(200, {"msg": "success", "data": {"text": "Hi"}}), Unavailable, "no answer of"),
+        (reply(400, {"error": {"message": '{"detail": "no seed"}'}}), Unavailable, ": no seed"),
+        (reply(502, {"error": {"message": "Provider returned error", "metadata": {
             "raw": '{"error": {"message": "the card is hot"}}'}}}), Unavailable, "card is hot"),
-        (streaming({"error": True}), Unavailable, "no reason given"),
-        (streaming({"error": {"code": "429", "message": "slow down"}}), Busy, "slow down"),
-        (streaming({"object": "error", "message": "no adapter"}), Unavailable, "no adapter"),
-        (streaming(choice(finish_reason="error")), Unavailable, "with an error"),
-        (streaming(choice(error={"message": "upstream"})), Unavailable, "upstream"),
-        (sending([b"event: error\ndata: out of credit\n\n"]), Unavailable, "out of credit"),
-        (streaming(choice(delta={"tool_calls": [{}]}, finish_reason="tool_calls")),
+        (stream_events({"error": True}), Unavailable, "no reason given"),
+        (stream_events({"error": {"code": "429", "message": "slow down"}}), Busy, "slow down"),
+        (stream_events({"object": "error", "message": "no adapter"}), Unavailable, "no adapter"),
+        (stream_events(choice(finish_reason="error")), Unavailable, "with an error"),
+        (stream_events(choice(error={"message": "upstream"})), Unavailable, "upstream"),
+        (send_pieces([b"event: error\ndata: out of credit\n\n"]), Unavailable, "out of credit"),
+        (stream_events(choice(delta={"tool_calls": [{}]}, finish_reason="tool_calls")),
          Unavailable, "asks for a tool"),
-        (replying(502, ""), Unavailable, "could not answer: HTTP 502"),
-        (replying(502, "<html><style>b{}</style><h1>Bad <b>Gateway</b></h1></html>"),
+        (reply(502, ""), Unavailable, "could not answer: HTTP 502"),
+        (reply(502, "<html><style>b{}</style><h1>Bad <b>Gateway</b></h1></html>"),
          Unavailable, "could not answer: Bad Gateway"),
-        (replying(307, "", location="https://me:secret@far.example/v1/chat?key=1"),
+        (reply(307, "", location="https://me:secret@far.example/v1/chat?key=1"),
          Unavailable, "sends its clients on to https://far.example/v1/chat. "),
-        (replying(401, {"detail": "Unauthorized"}), Refused, "wants a key"),
-        (replying(403, {"error": {"message": "not from there"}}), Unavailable, "not from there"),
-        (replying(400, {"message": "maximum context length is 9"}), ContextExceeded, "is 9"),
-        (replying(400, {"error": {"code": True, "message": None, "type": "x"}}),
+        (reply(401, {"detail": "Unauthorized"}), Refused, "wants a key"),
+        (reply(403, {"error": {"message": "not from there"}}), Unavailable, "not from there"),
+        (reply(400, {"message": "maximum context length is 9"}), ContextExceeded, "is 9"),
+        (reply(400, {"error": {"code": True, "message": None, "type": "x"}}),
          Unavailable, ": x"),
     ],
 )  # fmt: skip
@@ -334,8 +341,8 @@ def test_a_key_that_no_header_takes_is_not_shown():
 
 @pytest.mark.parametrize(
     "handle",
-    [replying(401, {"error": {"message": "Incorrect key: sk-geheim."}}),
-     streaming({"error": "sk-geheim is blocked"}), streaming("sk-geheim?")],
+    [reply(401, {"error": {"message": "Incorrect key: sk-geheim."}}),
+     stream_events({"error": "sk-geheim is blocked"}), stream_events("sk-geheim?")],
 )  # fmt: skip
 def test_a_key_that_a_server_repeats_is_not_shown(handle):
     with pytest.raises((Refused, Unavailable)) as caught:
@@ -347,7 +354,7 @@ def test_a_key_that_a_server_repeats_is_not_shown(handle):
 def test_a_key_from_the_environment_that_is_not_set(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("FAR_KEY", raising=False)
     with pytest.raises(Refused, match="variable FAR_KEY is not set"):
-        ask(replying(401, {"error": "no key"}), api_key_env="FAR_KEY")
+        ask(reply(401, {"error": "no key"}), api_key_env="FAR_KEY")
 
 
 def test_refusals_are_read_in_whatever_form_they_come():
@@ -360,12 +367,12 @@ def test_refusals_are_read_in_whatever_form_they_come():
 # --- what is sent -------------------------------------------------------------------------------
 
 
-def sent(request=ASKED, **fields: Any) -> dict:
+def body_of(request=ASKED, **fields: Any) -> dict:
     bodies = []
 
     def handle(handler) -> None:
         bodies.append(handler.sent)
-        streaming(DONE)(handler)
+        stream_events(DONE)(handler)
 
     ask(handle, request, **fields)
     return bodies[0]
@@ -373,7 +380,7 @@ def sent(request=ASKED, **fields: Any) -> dict:
 
 def test_fields_are_left_out_renamed_and_added_as_the_model_s_file_says():
     request = ASKED.model_copy(update={"max_new_tokens": 9})
-    body = sent(
+    body = body_of(
         request,
         extensions=False,
         omit_fields=["seed", "stream_options"],
@@ -386,23 +393,23 @@ def test_fields_are_left_out_renamed_and_added_as_the_model_s_file_says():
 
 
 def test_penalties_and_biases_are_sent_where_they_are_some():
-    assert {"presence_penalty", "frequency_penalty", "logit_bias", "echo"}.isdisjoint(sent())
+    assert {"presence_penalty", "frequency_penalty", "logit_bias", "echo"}.isdisjoint(body_of())
     changes = {"presence_penalty": 0.5, "frequency_penalty": -1, "logit_bias": {7: -100}}
-    body = sent(ASKED.model_copy(update=changes))
+    body = body_of(ASKED.model_copy(update=changes))
     assert (body["presence_penalty"], body["frequency_penalty"]) == (0.5, -1)
     assert body["logit_bias"] == {"7": -100}
 
 
 def test_tokens_are_sent_as_such():
     request = CompletionRequest(prompt_tokens=(1, 2), echo=True, logprobs=1, model="far", **PLAIN)
-    body = sent(request)
+    body = body_of(request)
     assert (body["prompt"], body["echo"], body["logprobs"]) == ([1, 2], True, 1)
 
 
 def test_a_server_that_refuses_a_field_is_answered_with_what_to_do():
     detail = [{"loc": ["body", "seed"], "msg": "Extra inputs are not permitted"}]
     with pytest.raises(Unavailable, match="does not take seed, say so under omit_fields"):
-        ask(replying(422, {"message": {"detail": detail}}))
+        ask(reply(422, {"message": {"detail": detail}}))
 
 
 @pytest.mark.parametrize(

@@ -22,13 +22,13 @@ from pipelines.chat.requests import STARTER, ChatRequest, CompletionRequest
 from pipelines.core.errors import Busy, Refused, Stopped, Unavailable
 from pipelines.core.paths import ROOT
 from tests.patience import PROMPTLY
-from tests.pipelines.chat.backends.providers import delta, provider, replying, streaming
+from tests.pipelines.chat.backends.providers import delta, provider, reply, stream_events
 from tests.pipelines.chat.conftest import make_cache
 
 KEY = "the-key"
 
 
-def asking(text: str = "Name three birds.", **fields) -> ChatRequest:
+def request_of(text: str = "Name three birds.", **fields) -> ChatRequest:
     return ChatRequest(messages=[{"role": "user", "content": text}], model="far", **fields)
 
 
@@ -77,8 +77,8 @@ def far(tmp_path: Path):
 
 
 @pytest.fixture
-def acting():
-    """``acting(handle)``: the address of a server that answers a POST by ``handle(handler)``."""
+def provider_at():
+    """``provider_at(handle)``: the address of a server that answers by ``handle(handler)``."""
     with contextlib.ExitStack() as servers:
         yield lambda handle: servers.enter_context(provider(handle))
 
@@ -88,7 +88,7 @@ def test_remote_equals_local_with_the_same_seed(server, far, chat_cache, tempera
     cache = far(server, api_key=KEY)
     fields = {"temperature": temperature, "top_p": 0.95, "top_k": 40, "min_p": 0.02, "seed": 11}
     fields |= {"repetition_penalty": 1.1, "max_new_tokens": 16}
-    request = asking(**fields)
+    request = request_of(**fields)
 
     there, facts = answer(request, cache)
     here, own = answer(request.model_copy(update={"model": STARTER}), chat_cache)
@@ -107,7 +107,7 @@ def test_a_plain_prompt_is_completed_there(server, far):
 
 
 def test_odds_come_from_there(server, far):
-    request = asking(temperature=0, max_new_tokens=3, logprobs=2)
+    request = request_of(temperature=0, max_new_tokens=3, logprobs=2)
     words = [
         event
         for event in run(request, far(server, api_key=KEY), threading.Event())
@@ -120,53 +120,53 @@ def test_odds_come_from_there(server, far):
 
 def test_a_wrong_key_is_the_owner_s_to_correct(server, far):
     with pytest.raises(Refused, match=r"does not take the key.*api_key"):
-        answer(asking(), far(server, api_key="wrong"))
+        answer(request_of(), far(server, api_key="wrong"))
 
 
 def test_a_key_can_stand_in_the_environment(server, far, monkeypatch):
     monkeypatch.setenv("FAR_KEY", KEY)
 
-    assert answer(asking(max_new_tokens=2), far(server, api_key_env="FAR_KEY"))[0]
+    assert answer(request_of(max_new_tokens=2), far(server, api_key_env="FAR_KEY"))[0]
 
 
 def test_a_prompt_too_long_for_there_is_said_as_such(server, far):
     with pytest.raises(ContextExceeded, match="refuses the prompt"):
-        answer(asking("word " * 800), far(server, api_key=KEY))
+        answer(request_of("word " * 800), far(server, api_key=KEY))
 
 
 def test_a_server_that_is_down_is_named_with_the_reason(far):
     with pytest.raises(Unavailable, match=r"cannot be reached.*refused"):
-        answer(asking(), far("http://127.0.0.1:9/v1"))
+        answer(request_of(), far("http://127.0.0.1:9/v1"))
 
 
-def test_a_server_that_says_nothing_is_given_up(far, acting):
-    url = acting(lambda handler: time.sleep(3))
+def test_a_server_that_says_nothing_is_given_up(far, provider_at):
+    url = provider_at(lambda handler: time.sleep(3))
 
     with pytest.raises(Unavailable, match="said nothing for 1 seconds"):
-        answer(asking(), far(url, timeout=1))
+        answer(request_of(), far(url, timeout=1))
 
 
-def test_a_stop_does_not_wait_for_a_slow_server(far, acting):
-    url = acting(streaming(delta("Hi"), then=2 * PROMPTLY))
+def test_a_stop_does_not_wait_for_a_slow_server(far, provider_at):
+    url = provider_at(stream_events(delta("Hi"), then=2 * PROMPTLY))
     stop, start = threading.Event(), time.monotonic()
     threading.Timer(0.3, stop.set).start()
 
     with pytest.raises(Stopped):
-        answer(asking(), far(url), stop)
+        answer(request_of(), far(url), stop)
 
     assert time.monotonic() - start < PROMPTLY
 
 
-def test_an_answer_that_breaks_off_is_no_answer(far, acting):
+def test_an_answer_that_breaks_off_is_no_answer(far, provider_at):
     with pytest.raises(Unavailable, match="broke off"):
-        answer(asking(), far(acting(streaming(delta("Hi")))))
+        answer(request_of(), far(provider_at(stream_events(delta("Hi")))))
 
 
-def test_an_error_in_the_middle_is_told_in_its_own_words(far, acting):
-    url = acting(streaming(delta("Hi"), {"error": {"message": "the card fell out"}}))
+def test_an_error_in_the_middle_is_told_in_its_own_words(far, provider_at):
+    url = provider_at(stream_events(delta("Hi"), {"error": {"message": "the card fell out"}}))
 
     with pytest.raises(Unavailable, match="the card fell out"):
-        answer(asking(), far(url))
+        answer(request_of(), far(url))
 
 
 @pytest.mark.parametrize(
@@ -178,18 +178,18 @@ def test_an_error_in_the_middle_is_told_in_its_own_words(far, acting):
         (200, {"not": "a stream"}, Unavailable, "broke off"),
     ],
 )
-def test_what_the_server_says_is_passed_on(far, acting, status, body, kind, words):
+def test_what_the_server_says_is_passed_on(far, provider_at, status, body, kind, words):
     with pytest.raises(kind, match=words):
-        answer(asking(), far(acting(replying(status, body))))
+        answer(request_of(), far(provider_at(reply(status, body))))
 
 
-def test_what_is_no_json_is_an_error_of_the_server(far, acting):
+def test_what_is_no_json_is_an_error_of_the_server(far, provider_at):
     with pytest.raises(Unavailable):
-        answer(asking(), far(acting(streaming("{half"))))
+        answer(request_of(), far(provider_at(stream_events("{half"))))
 
 
-def test_strict_servers_are_sent_openai_s_own_fields_only(far, acting, monkeypatch):
-    seen, url = [], acting(streaming(delta("Hi", "stop"), "[DONE]"))
+def test_strict_servers_are_sent_openai_s_own_fields_only(far, provider_at, monkeypatch):
+    seen, url = [], provider_at(stream_events(delta("Hi", "stop"), "[DONE]"))
     original = httpx.Client.stream
 
     def stream(self, *args, **kwargs):
@@ -197,8 +197,8 @@ def test_strict_servers_are_sent_openai_s_own_fields_only(far, acting, monkeypat
         return original(self, *args, **kwargs)
 
     monkeypatch.setattr(httpx.Client, "stream", stream)
-    answer(asking(), far(url, extensions=False))
-    answer(asking(), far(url))
+    answer(request_of(), far(url, extensions=False))
+    answer(request_of(), far(url))
 
     own = {"model", "messages", "stream", "stream_options", "temperature", "top_p", "seed"}
     assert seen[0] == own

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pipelines.chat.backends.tokens import Token, bytes_of, cut, whole
-from tests.pipelines.chat.tiny_llama import byte_level, composing, sentencepiece
+from tests.pipelines.chat.tiny_llama import byte_level, composing_tokenizer, sentencepiece
 
 TEXTS = (
     "The cat sat.",
@@ -84,7 +84,7 @@ def test_no_text_has_no_tokens_but_the_begin():
 
 def test_a_tokenizer_that_composes_characters_still_tells_where_its_tokens_are():
     text = "cafe\u0301 sat"  # of which it makes café
-    tokens = cut(composing(), text)
+    tokens = cut(composing_tokenizer(), text)
     accent = [token for token in tokens if token.bytes in (b"\xc3", b"\xa9")]
     assert [token.first for token in accent] == [3, 3]
     after = [token for token in tokens if token.first >= 5]

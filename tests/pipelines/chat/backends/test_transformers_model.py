@@ -16,11 +16,11 @@ from tests.pipelines.chat.conftest import TINY, make_cache
 from tests.pipelines.chat.llamas import make_llama, save_llama
 
 
-def asking(text: str = "the cat", model: str = TINY, **fields) -> ChatRequest:
+def request_of(text: str = "the cat", model: str = TINY, **fields) -> ChatRequest:
     return ChatRequest(messages=[{"role": "user", "content": text}], model=model, **fields)
 
 
-def said(request, cache) -> str:
+def answer_to(request, cache) -> str:
     events = run(request, cache, threading.Event())
     return "".join(event.text for event in events if isinstance(event, Words))
 
@@ -28,7 +28,7 @@ def said(request, cache) -> str:
 @pytest.mark.parametrize("penalty", [1.0, 1.3])
 def test_greedy_answers_are_those_of_transformers_generate(chat_cache, penalty):
     text = "the cat sat on the mat " * 5  # more than one chunk with the chunks below
-    request = asking(text, temperature=0, repetition_penalty=penalty, max_new_tokens=20)
+    request = request_of(text, temperature=0, repetition_penalty=penalty, max_new_tokens=20)
 
     with chat_cache.lease(CACHE_PREFIX + TINY) as held:
         prompt = held.prompt(request.messages)
@@ -41,20 +41,20 @@ def test_greedy_answers_are_those_of_transformers_generate(chat_cache, penalty):
         )[0, len(prompt) :]
         expected = held.tokenizer.decode(ids, skip_special_tokens=True)
 
-    assert said(request, chat_cache) == expected
+    assert answer_to(request, chat_cache) == expected
 
 
 def test_a_prompt_read_in_chunks_gives_the_same_answer(chat_cache, monkeypatch):
-    request = asking("the cat sat on the mat", temperature=0, max_new_tokens=12)
-    whole = said(request, chat_cache)
+    request = request_of("the cat sat on the mat", temperature=0, max_new_tokens=12)
+    whole = answer_to(request, chat_cache)
 
     monkeypatch.setattr("pipelines.chat.backends.transformers_model.CHUNK", 7)
 
-    assert said(request, chat_cache) == whole
+    assert answer_to(request, chat_cache) == whole
 
 
 def test_the_odds_are_the_model_s_own(chat_cache):
-    request = asking(temperature=0, max_new_tokens=1, logprobs=3)
+    request = request_of(temperature=0, max_new_tokens=1, logprobs=3)
     words = next(e for e in run(request, chat_cache, threading.Event()) if isinstance(e, Words))
 
     with chat_cache.lease(CACHE_PREFIX + TINY) as held, torch.inference_mode():
@@ -66,12 +66,14 @@ def test_the_odds_are_the_model_s_own(chat_cache):
 
 
 def test_two_who_ask_at_once_are_answered_one_after_the_other_and_rightly(chat_cache):
-    requests = [asking(text, temperature=0, max_new_tokens=10) for text in ("the cat", "the duck")]
-    alone = [said(request, chat_cache) for request in requests]
+    requests = [
+        request_of(text, temperature=0, max_new_tokens=10) for text in ("the cat", "the duck")
+    ]
+    alone = [answer_to(request, chat_cache) for request in requests]
     together: dict[int, str] = {}
 
     def ask(index: int) -> None:
-        together[index] = said(requests[index], chat_cache)
+        together[index] = answer_to(requests[index], chat_cache)
 
     threads = [threading.Thread(target=ask, args=(index,)) for index in (0, 1)]
     for thread in threads:
@@ -105,7 +107,7 @@ def test_a_lora_by_name_changes_the_base_as_peft_does(tmp_path):
     with cache.lease(CACHE_PREFIX + "plain") as held, torch.inference_mode():
         assert not torch.allclose(held.model(tokens).logits, adapted(tokens).logits, atol=1e-2)
     with pytest.raises(Unavailable, match=r"nowhere of missing has no adapter_config\.json"):
-        said(asking(model="missing"), cache)
+        answer_to(request_of(model="missing"), cache)
 
 
 def len_of(folder) -> int:
@@ -122,7 +124,7 @@ def test_weights_in_pickles_are_never_opened(tmp_path):
     (tmp_path / "chat" / "old.yaml").write_text(fields)
 
     with pytest.raises(Unavailable, match="pickle"):
-        said(asking(model="old"), make_cache(tmp_path))
+        answer_to(request_of(model="old"), make_cache(tmp_path))
 
 
 def test_a_folder_that_is_damaged_says_why(tmp_path):
@@ -132,7 +134,7 @@ def test_a_folder_that_is_damaged_says_why(tmp_path):
     (tmp_path / "chat" / "torn.yaml").write_text("backend: transformers\nsource: {folder: torn}\n")
 
     with pytest.raises(Unavailable, match="transformers cannot load torn: "):
-        said(asking(model="torn"), make_cache(tmp_path))
+        answer_to(request_of(model="torn"), make_cache(tmp_path))
 
 
 @pytest.mark.parametrize("bits", ["4bit", "8bit"])
@@ -142,7 +144,7 @@ def test_bitsandbytes_is_for_cuda_only(tmp_path, bits):
     (tmp_path / "chat" / "small.yaml").write_text(fields)
 
     with pytest.raises(Unavailable, match=r"needs an NVIDIA GPU; this device is cpu"):
-        said(asking(model="small"), make_cache(tmp_path))
+        answer_to(request_of(model="small"), make_cache(tmp_path))
 
 
 def test_the_same_model_can_be_leased_to_look_into(chat_cache):

@@ -47,7 +47,7 @@ Llama = Callable[..., LlamaForCausalLM]
 def llama() -> Llama:
     """``llama(**changes of the config)``: the same random weights each time."""
 
-    def made(**changes) -> LlamaForCausalLM:
+    def make(**changes) -> LlamaForCausalLM:
         torch.manual_seed(7)
         model = LlamaForCausalLM(tiny_config(**changes))
         for weight in model.parameters():
@@ -57,7 +57,7 @@ def llama() -> Llama:
             )
         return model.eval()
 
-    return made
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -286,10 +286,10 @@ def test_a_process_that_ends_without_a_word_is_told_of(cache, stop, body, kind, 
 def test_what_the_process_says_is_the_error_here(cache, stop, monkeypatch):
     from pipelines.chat.pruning.healing.training import Healer
 
-    def failing(self):
+    def fail(self):
         raise UserError("The disk is full.")
 
-    monkeypatch.setattr(Healer, "run", failing)
+    monkeypatch.setattr(Healer, "run", fail)
     with pytest.raises(UserError, match="The disk is full"):
         follow(ask(PruneRequest, blocks=1, heal_minutes=1), cache, stop, launch=at_once)
 

@@ -37,7 +37,7 @@ QUICK = Healing(minutes=60, steps=6, batch_size=2, window=32, learning_rate=1e-2
 def healer(llama, tokenizer, tmp_path):
     """``healer(healing, folder=None)``: of a cut model in a folder of its own."""
 
-    def made(healing: Healing = QUICK, folder: PruneFolder | None = None) -> Healer:
+    def make(healing: Healing = QUICK, folder: PruneFolder | None = None) -> Healer:
         if folder is None:
             folder = PruneFolder(tmp_path, secrets.token_hex(16))
             folder.path.mkdir(parents=True)
@@ -45,7 +45,7 @@ def healer(llama, tokenizer, tmp_path):
             (folder.path / "heal.json").write_text(json.dumps(healing.to_json()))
         return Healer(folder, healing, Accelerator(cpu=True))
 
-    return made
+    return make
 
 
 def weights_of(healer: Healer) -> dict[str, torch.Tensor]:
@@ -212,10 +212,10 @@ def test_two_processes_never_share_a_folder(healer):
 def test_the_process_says_why_it_failed(healer, monkeypatch):
     made = healer()
 
-    def failing(self):
+    def fail(self):
         raise ZeroDivisionError("by zero")
 
-    monkeypatch.setattr(Healer, "run", failing)
+    monkeypatch.setattr(Healer, "run", fail)
     assert main([str(made.folder.path)]) == FAILED
     line = made.folder.progress()[0][-1]
     assert (line["event"], line["message"]["values"]["reason"]) == (

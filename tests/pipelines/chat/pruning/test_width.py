@@ -24,7 +24,7 @@ KEPT = [
 ]
 
 
-def masked(model, kept):
+def mask_outputs(model, kept):
     """The model with the outputs of what is not kept multiplied by 0; shapes as before."""
     with torch.no_grad():
         for block, stays in zip(model.model.layers, kept, strict=True):
@@ -44,7 +44,7 @@ def test_shapes_really_shrink_and_the_logits_equal_the_masked_original(llama, id
         assert attention.o_proj.weight.shape == (32, 16)
         assert mlp.gate_proj.weight.shape == mlp.up_proj.weight.shape == (24, 32)
         assert mlp.down_proj.weight.shape == (32, 24)
-    expected = logits(masked(llama(), KEPT), ids)
+    expected = logits(mask_outputs(llama(), KEPT), ids)
     torch.testing.assert_close(logits(narrow, ids), expected, atol=1e-4, rtol=1e-4)
     assert not torch.allclose(expected, logits(llama(), ids), atol=1e-2)
 
@@ -58,7 +58,7 @@ def test_biases_go_with_their_rows(ids):
             weight.normal_(std=0.25)
     narrow = keep_structures(model, KEPT)
     torch.testing.assert_close(
-        logits(narrow, ids), logits(masked(model, KEPT), ids), atol=1e-4, rtol=1e-4
+        logits(narrow, ids), logits(mask_outputs(model, KEPT), ids), atol=1e-4, rtol=1e-4
     )
 
 

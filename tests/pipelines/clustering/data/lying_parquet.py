@@ -21,7 +21,7 @@ def varint(number: int) -> bytes:
     return bytes([*octets, number])
 
 
-def signed(number: int) -> bytes:
+def zigzag(number: int) -> bytes:
     """Zigzag."""
     return varint((number << 1) ^ (number >> 63))
 
@@ -35,7 +35,7 @@ def struct(*fields: tuple[int, int, bytes]) -> bytes:
     return octets + b"\0"
 
 
-def listed(kind: int, items: list[bytes]) -> bytes:
+def encode_list(kind: int, items: list[bytes]) -> bytes:
     few = len(items) < 15
     head = bytes([len(items) << 4 | kind]) if few else bytes([0xF0 | kind]) + varint(len(items))
     return head + b"".join(items)
@@ -45,7 +45,7 @@ def text(value: str) -> bytes:
     return varint(len(value)) + value.encode()
 
 
-def repeated(first: int, other: int, count: int) -> bytes:
+def encode_repeats(first: int, other: int, count: int) -> bytes:
     """``first``, then ``other`` for all the rest, of ``count`` in all: as DELTA_BINARY_PACKED."""
     steps = count - 1
     size = -(-steps // 128) * 128  # one block, of four miniblocks, as many of them as are needed
@@ -55,7 +55,7 @@ def repeated(first: int, other: int, count: int) -> bytes:
     needed = -(-steps // (size // 4)) if least else 1  # each further step is 0
     deltas = [change - least] + [-least] * (needed * size // 4 - 1)
     bits = sum(delta << (width * place) for place, delta in enumerate(deltas))
-    head = varint(size) + varint(4) + varint(count) + signed(first) + signed(least)
+    head = varint(size) + varint(4) + varint(count) + zigzag(first) + zigzag(least)
     widths = [width] * needed + [0] * (4 - needed)
     return head + bytes(widths) + bits.to_bytes(len(deltas) * width // 8, "little")
 
@@ -92,51 +92,51 @@ class Lie:
 
     def octets(self) -> bytes:
         data = struct(
-            (1, _I32, signed(self.page_rows)),
-            (2, _I32, signed(self.encoding)),
-            (3, _I32, signed(3)),
-            (4, _I32, signed(3)),
+            (1, _I32, zigzag(self.page_rows)),
+            (2, _I32, zigzag(self.encoding)),
+            (3, _I32, zigzag(3)),
+            (4, _I32, zigzag(3)),
         )
         header = struct(
-            (1, _I32, signed(0)),
-            (2, _I32, signed(self.unpacked)),
-            (3, _I32, signed(len(self.packed))),
+            (1, _I32, zigzag(0)),
+            (2, _I32, zigzag(self.unpacked)),
+            (3, _I32, zigzag(len(self.packed))),
             (5, _STRUCT, data),
         )
         names = [f"c{number}" for number in range(self.columns)]
-        schema = [struct((4, _BINARY, text("schema")), (5, _I32, signed(self.columns)))]
+        schema = [struct((4, _BINARY, text("schema")), (5, _I32, zigzag(self.columns)))]
         octets, chunks = b"PAR1", []
         for name in names:
-            logical = () if self.logical is None else ((6, _I32, signed(self.logical)),)
+            logical = () if self.logical is None else ((6, _I32, zigzag(self.logical)),)
             schema.append(
                 struct(
-                    (1, _I32, signed(self.physical)),
-                    (3, _I32, signed(0)),
+                    (1, _I32, zigzag(self.physical)),
+                    (3, _I32, zigzag(0)),
                     (4, _BINARY, text(name)),
                     *logical,
                 )
             )
             about = struct(
-                (1, _I32, signed(self.physical)),
-                (2, _LIST, listed(_I32, [signed(self.encoding)])),
-                (3, _LIST, listed(_BINARY, [text(name)])),
-                (4, _I32, signed(GZIP)),
-                (5, _I64, signed(self.rows)),
-                (6, _I64, signed(self.claimed)),
-                (7, _I64, signed(len(header) + len(self.packed))),
-                (9, _I64, signed(len(octets))),
+                (1, _I32, zigzag(self.physical)),
+                (2, _LIST, encode_list(_I32, [zigzag(self.encoding)])),
+                (3, _LIST, encode_list(_BINARY, [text(name)])),
+                (4, _I32, zigzag(GZIP)),
+                (5, _I64, zigzag(self.rows)),
+                (6, _I64, zigzag(self.claimed)),
+                (7, _I64, zigzag(len(header) + len(self.packed))),
+                (9, _I64, zigzag(len(octets))),
             )
-            chunks.append(struct((2, _I64, signed(len(octets))), (3, _STRUCT, about)))
+            chunks.append(struct((2, _I64, zigzag(len(octets))), (3, _STRUCT, about)))
             octets += header + self.packed
         group = struct(
-            (1, _LIST, listed(_STRUCT, chunks)),
-            (2, _I64, signed(self.claimed)),
-            (3, _I64, signed(self.rows)),
+            (1, _LIST, encode_list(_STRUCT, chunks)),
+            (2, _I64, zigzag(self.claimed)),
+            (3, _I64, zigzag(self.rows)),
         )
         footer = struct(
-            (1, _I32, signed(1)),
-            (2, _LIST, listed(_STRUCT, schema)),
-            (3, _I64, signed(self.rows)),
-            (4, _LIST, listed(_STRUCT, [group])),
+            (1, _I32, zigzag(1)),
+            (2, _LIST, encode_list(_STRUCT, schema)),
+            (3, _I64, zigzag(self.rows)),
+            (4, _LIST, encode_list(_STRUCT, [group])),
         )
         return octets + footer + len(footer).to_bytes(4, "little") + b"PAR1"

@@ -12,13 +12,13 @@ MADE = [name for name, source in SOURCES.items() if source.uses]
 GROUPED = [name for name in MADE if name not in ("uniform", "s_curve")]
 
 
-def made(name: str, **values):
+def make_named(name: str, **values):
     return make(DatasetRequest(name=name, **values))
 
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_every_data_set_is_finite_float64_in_c_order_with_a_name_for_each_column(name):
-    data = made(name, points=200)
+    data = make_named(name, points=200)
     assert data.X.dtype == np.float64
     assert data.X.flags.c_contiguous
     assert np.isfinite(data.X).all()
@@ -30,7 +30,7 @@ def test_every_data_set_is_finite_float64_in_c_order_with_a_name_for_each_column
 
 @pytest.mark.parametrize("name", MADE)
 def test_the_same_seed_gives_the_same_points_and_another_one_others(name):
-    first, again, other = (made(name, points=50, seed=seed) for seed in (7, 7, 8))
+    first, again, other = (make_named(name, points=50, seed=seed) for seed in (7, 7, 8))
     assert (first.X == again.X).all()
     assert (first.X != other.X).any()
 
@@ -38,7 +38,7 @@ def test_the_same_seed_gives_the_same_points_and_another_one_others(name):
 @pytest.mark.parametrize("name", MADE)
 @pytest.mark.parametrize("points", [1, 2, 3, 997])
 def test_as_many_points_come_as_were_asked_for(name, points):
-    data = made(name, points=points, clusters=5)
+    data = make_named(name, points=points, clusters=5)
     assert len(data.X) == points
     assert data.X.shape[1] == (3 if name == "s_curve" else 2)
 
@@ -46,7 +46,7 @@ def test_as_many_points_come_as_were_asked_for(name, points):
 @pytest.mark.parametrize("name", ["blobs", "anisotropic", "varied", "spirals"])
 @pytest.mark.parametrize("clusters", [1, 3, MAX_CLUSTERS])
 def test_clusters_share_the_points_to_one_point_exactly(name, clusters):
-    counts = np.bincount(made(name, points=1001, clusters=clusters).truth, minlength=clusters)
+    counts = np.bincount(make_named(name, points=1001, clusters=clusters).truth, minlength=clusters)
     assert len(counts) == clusters
     assert counts.max() - counts.min() <= 1
 
@@ -55,28 +55,28 @@ def test_clusters_share_the_points_to_one_point_exactly(name, clusters):
 def test_what_a_data_set_says_it_uses_changes_it_and_nothing_else_does(name):
     base = {"points": 60, "noise": 0.1, "clusters": 3, "seed": 1}
     other = {"points": 61, "noise": 0.2, "clusters": 4, "seed": 2}
-    X = made(name, **base).X
+    X = make_named(name, **base).X
     for setting, value in other.items():
-        changed = not np.array_equal(X, made(name, **(base | {setting: value})).X)
+        changed = not np.array_equal(X, make_named(name, **(base | {setting: value})).X)
         assert changed == (setting in SOURCES[name].uses), setting
 
 
 @pytest.mark.parametrize("name", GROUPED)
 def test_groups_without_noise_are_told_apart_by_their_nearest_neighbour(name):
-    learnt, asked = (made(name, points=800, noise=0.01, seed=seed) for seed in (3, 3))
+    learnt, asked = (make_named(name, points=800, noise=0.01, seed=seed) for seed in (3, 3))
     half = slice(0, 400), slice(400, 800)
     near = KNeighborsClassifier(1).fit(learnt.X[half[0]], learnt.truth[half[0]])
     assert near.score(asked.X[half[1]], asked.truth[half[1]]) > 0.98
 
 
 def test_without_noise_circles_lie_on_their_radii():
-    data = made("circles", points=300, noise=0)
+    data = make_named("circles", points=300, noise=0)
     radius = np.linalg.norm(data.X, axis=1)
     assert np.allclose(radius, np.where(data.truth == 0, 1, 0.5))
 
 
 def test_without_noise_moons_lie_on_their_half_circles():
-    data = made("moons", points=300, noise=0)
+    data = make_named("moons", points=300, noise=0)
     upper, lower = data.X[data.truth == 0] * 1.5, data.X[data.truth == 1] * 1.5
     assert np.allclose(np.hypot(upper[:, 0] + 0.5, upper[:, 1] + 0.25), 1)
     assert np.allclose(np.hypot(lower[:, 0] - 0.5, lower[:, 1] - 0.25), 1)
@@ -85,30 +85,30 @@ def test_without_noise_moons_lie_on_their_half_circles():
 
 
 def test_noise_is_the_standard_deviation_of_a_blob():
-    X = made("blobs", points=2000, clusters=1, noise=0.3).X
+    X = make_named("blobs", points=2000, clusters=1, noise=0.3).X
     assert X.std(axis=0) == pytest.approx([0.3, 0.3], rel=0.05)
 
 
 def test_varied_density_has_the_densities_one_two_and_a_half_and_a_half():
-    data = made("varied", points=2000, clusters=3, noise=0.1)
+    data = make_named("varied", points=2000, clusters=3, noise=0.1)
     spreads = [data.X[data.truth == group].std(axis=0).mean() for group in range(3)]
     assert spreads == pytest.approx([0.1, 0.25, 0.05], rel=0.08)
 
 
 def test_blobs_stand_apart():
     for seed in range(20):
-        X = made("blobs", points=5, clusters=5, noise=0, seed=seed).X
+        X = make_named("blobs", points=5, clusters=5, noise=0, seed=seed).X
         gaps = np.linalg.norm(X[:, None] - X, axis=2) + 9 * np.eye(5)
         assert gaps.min() > 0.5
 
 
 def test_iris_wine_and_digits_are_those_of_scikit_learn():
-    iris = made("iris", points=10)
+    iris = make_named("iris", points=10)
     assert (load_iris().data == iris.X).all()
     assert (iris.truth == load_iris().target).all()
     assert iris.columns[0] == "sepal length (cm)"
-    assert made("wine").X.shape == (178, 13)
-    assert made("digits").X.shape == (1797, 64)
+    assert make_named("wine").X.shape == (178, 13)
+    assert make_named("digits").X.shape == (1797, 64)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def out(tmp_path):
     return tmp_path / "labels.csv"
 
 
-def stored(tmp_path, text: str, encoding: str = "utf-8"):
+def store_text(tmp_path, text: str, encoding: str = "utf-8"):
     path = tmp_path / "upload"
     path.write_bytes(text.encode(encoding))
     return path
@@ -149,7 +149,7 @@ def test_very_long_texts_are_defused_in_no_time():
 
 
 def test_a_table_goes_home_as_it_was_with_its_clusters(tmp_path, out):
-    path = stored(tmp_path, "id;Größe;Wert\n007;1,50;NA\n008;-2,0;=1+1\n009;;x\n", "utf-16")
+    path = store_text(tmp_path, "id;Größe;Wert\n007;1,50;NA\n008;-2,0;=1+1\n009;;x\n", "utf-16")
     labels_csv(out, look(path), np.array([1, -1, 0], np.int32))
     assert rows_of(out, ";") == [
         ["id", "Größe", "Wert", "cluster"],
@@ -160,12 +160,12 @@ def test_a_table_goes_home_as_it_was_with_its_clusters(tmp_path, out):
 
 
 def test_names_of_columns_are_defused_too(tmp_path, out):
-    labels_csv(out, look(stored(tmp_path, "=cmd(),x\n1,2\n3,5\n")), np.array([0, 1]))
+    labels_csv(out, look(store_text(tmp_path, "=cmd(),x\n1,2\n3,5\n")), np.array([0, 1]))
     assert rows_of(out)[0] == ["'=cmd()", "x", "cluster"]
 
 
 def test_rows_that_were_left_out_have_no_cluster(tmp_path, out):
-    table = look(stored(tmp_path, "x\n1\n2\n3\n4\n"))
+    table = look(store_text(tmp_path, "x\n1\n2\n3\n4\n"))
     labels_csv(out, table, np.array([5, 6]), np.array([1, 3]), {"p": np.array([0.5, 0.25])})
     assert rows_of(out)[1:] == [
         ["1", "", ""], ["2", "5", "0.5"], ["3", "", ""], ["4", "6", "0.25"]
@@ -173,13 +173,13 @@ def test_rows_that_were_left_out_have_no_cluster(tmp_path, out):
 
 
 def test_a_column_that_is_called_cluster_stays(tmp_path, out):
-    labels_csv(out, look(stored(tmp_path, "cluster,x\n8,1\n9,2\n")), np.array([0, 1]))
+    labels_csv(out, look(store_text(tmp_path, "cluster,x\n8,1\n9,2\n")), np.array([0, 1]))
     assert rows_of(out) == [["cluster", "x", "cluster (2)"], ["8", "1", "0"], ["9", "2", "1"]]
 
 
 def test_clusters_stay_beside_their_rows_over_many_chunks(tmp_path, out, monkeypatch):
     monkeypatch.setattr("pipelines.clustering.data.delimited.CHUNK_CELLS", 7)
-    table = look(stored(tmp_path, "x\n" + "\n".join(map(str, range(100)))))
+    table = look(store_text(tmp_path, "x\n" + "\n".join(map(str, range(100)))))
     labels_csv(out, table, np.arange(100))
     assert rows_of(out)[1:] == [[str(i), str(i)] for i in range(100)]
 
@@ -205,17 +205,17 @@ def test_an_array_goes_home(tmp_path, out):
 
 def test_a_byte_order_mark_comes_only_where_there_are_texts(tmp_path, out):
     for text, marked in (("x,y\n1,2\n3,5\n", False), ("x,y\n1,é\n3,b\n", True)):
-        labels_csv(out, look(stored(tmp_path, text)), np.array([0, 1]))
+        labels_csv(out, look(store_text(tmp_path, text)), np.array([0, 1]))
         assert out.read_bytes().startswith(b"\xef\xbb\xbf") == marked
 
 
 def test_the_spreadsheet_that_wrote_a_table_reads_it_again(tmp_path, out):
-    table = look(stored(tmp_path, "Ort;Wert\nKöln;1,5\nBonn;2,25\nUlm, Alb;3,75\n"))
+    table = look(store_text(tmp_path, "Ort;Wert\nKöln;1,5\nBonn;2,25\nUlm, Alb;3,75\n"))
     labels_csv(out, table, np.array([0, 1, 1]), None, {"p": np.array([0.5, 0.25, 1])})
     assert out.read_text("utf-8-sig").splitlines() == [
         "Ort;Wert;cluster;p", "Köln;1,5;0;0,5", "Bonn;2,25;1;0,25", "Ulm, Alb;3,75;1;1,0"
     ]  # fmt: skip
-    table = look(stored(tmp_path, 'Ort;Wert\n"Ulm,=cmd()";1,5\nBonn;-2,25\n'))
+    table = look(store_text(tmp_path, 'Ort;Wert\n"Ulm,=cmd()";1,5\nBonn;-2,25\n'))
     labels_csv(out, table, np.array([0, 1]))
     # Another's spreadsheet parts these lines at the commas.
     assert out.read_text("utf-8-sig").splitlines()[1:] == ["Ulm,'=cmd();1,5;0", "Bonn;-2,25;1"]

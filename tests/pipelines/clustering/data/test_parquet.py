@@ -24,7 +24,7 @@ def path(tmp_path):
     return tmp_path / "upload"
 
 
-def written(path, columns, **options):
+def write_parquet(path, columns, **options):
     parquet.write_table(pa.table(columns), path, **options)
     return path
 
@@ -38,7 +38,7 @@ def refusal(call) -> str:
 def test_what_each_column_is(path):
     days = [datetime.date(2026, 1, 1 + i) for i in range(24)]
     table = look(
-        written(
+        write_parquet(
             path,
             {
                 "x": np.linspace(0, 1, 24),
@@ -74,7 +74,7 @@ def test_columns_become_points_over_many_chunks(path, monkeypatch, compression):
     monkeypatch.setattr(binary_tables, "CHUNK_CELLS", 20)
     X = np.random.default_rng(0).standard_normal((100, 2))
     colours = [["red", "green", "blue"][i % 3] for i in range(100)]
-    written(path, {"a": X[:, 0], "c": colours, "b": X[:, 1]}, compression=compression,
+    write_parquet(path, {"a": X[:, 0], "c": colours, "b": X[:, 1]}, compression=compression,
             row_group_size=30)  # fmt: skip
     picked = pick(look(path), ColumnChoice(columns=("b", "a", "c")))
     assert (picked.data.X[:, :2] == X[:, ::-1]).all()
@@ -83,7 +83,7 @@ def test_columns_become_points_over_many_chunks(path, monkeypatch, compression):
 
 
 def test_missing_values_and_infinities_are_counted_and_dropped(path):
-    written(path, {"a": pa.array([1.0, None, np.nan, np.inf, 5, 6])})
+    write_parquet(path, {"a": pa.array([1.0, None, np.nan, np.inf, 5, 6])})
     column = look(path).columns[0]
     assert (column.missing, column.infinite) == (2, 1)
     assert pick(look(path), ColumnChoice(columns=("a",))).data.X.tolist() == [[1], [5], [6]]
@@ -95,7 +95,7 @@ def test_a_frame_that_pandas_wrote_is_read(path):
 
 
 def test_a_table_goes_home_with_its_clusters(path, tmp_path):
-    written(path, {"a": [1.5, None, -3], "c": ["x", "=1+1", None]})
+    write_parquet(path, {"a": [1.5, None, -3], "c": ["x", "=1+1", None]})
     labels_csv(tmp_path / "out", look(path), np.array([1, 0]), np.array([0, 2]))
     with (tmp_path / "out").open(encoding="utf-8-sig", newline="") as file:
         assert list(csv.reader(file)) == [
@@ -105,18 +105,18 @@ def test_a_table_goes_home_with_its_clusters(path, tmp_path):
 
 @pytest.mark.parametrize("kept", [0.02, 0.3, 0.6, 0.9, 0.99])
 def test_a_file_cut_off_anywhere_is_refused_as_damaged(path, kept):
-    written(path, {"a": np.arange(500.0), "b": ["x", "y"] * 250})
+    write_parquet(path, {"a": np.arange(500.0), "b": ["x", "y"] * 250})
     whole = path.read_bytes()
     path.write_bytes(whole[: int(kept * len(whole))])
     assert refusal(lambda: look(path)).startswith("The Parquet file is damaged or cut off")
 
 
 def test_too_many_columns_and_rows_and_none_are_refused(path):
-    written(path, {f"c{i}": [1] for i in range(1001)})
+    write_parquet(path, {f"c{i}": [1] for i in range(1001)})
     assert refusal(lambda: look(path)).startswith("The file has 1,001 columns; at most 1,000")
-    written(path, {"a": np.zeros(101)})
+    write_parquet(path, {"a": np.zeros(101)})
     assert refusal(lambda: look(path, max_rows=100)).startswith("The table has more than 100 rows")
-    written(path, {"a": np.zeros(0)})
+    write_parquet(path, {"a": np.zeros(0)})
     assert refusal(lambda: look(path)) == "The file has no rows. Send a table with at least one."
 
 
@@ -140,7 +140,7 @@ def test_a_file_made_by_hand_is_read_where_it_does_not_lie(path):
 @pytest.mark.parametrize("encoding", ["PLAIN", "DELTA_LENGTH_BYTE_ARRAY", "DELTA_BYTE_ARRAY"])
 def test_texts_in_every_encoding_are_read(path, encoding):
     table = {"a": [f"text {i % 7}" for i in range(700)], "b": np.arange(700.0) % 50}
-    written(path, table, use_dictionary=False, column_encoding={"a": encoding, "b": "PLAIN"})
+    write_parquet(path, table, use_dictionary=False, column_encoding={"a": encoding, "b": "PLAIN"})
     text, number = look(path).columns
     assert (text.kind, text.levels, number.kind) == ("category", 7, "number")
     assert (
@@ -156,7 +156,7 @@ def test_every_way_of_writing_is_read(path):
         {"write_page_checksum": True, "write_statistics": False, "data_page_size": 500},
         {"row_group_size": 999, "compression": "zstd"},
     ):
-        seen = look(written(path, table, **options))
+        seen = look(write_parquet(path, table, **options))
         assert [(each.kind, each.levels) for each in seen.columns] == [
             ("category", 50),
             ("number", 7),
@@ -164,7 +164,7 @@ def test_every_way_of_writing_is_read(path):
 
 
 def test_texts_that_repeat_are_not_unfolded(path):
-    table = look(written(path, {"a": ["x" * 1000] * 200}))
+    table = look(write_parquet(path, {"a": ["x" * 1000] * 200}))
     assert table.columns[0].kind == "constant"
     (chunk,) = frames(table, ("a",))
     assert isinstance(chunk["a"].dtype, pd.CategoricalDtype)
@@ -192,6 +192,6 @@ def test_of_a_text_that_repeats_each_is_read_once(path, monkeypatch):
     monkeypatch.setattr(
         profile, "numbers_from", lambda cells, marks: read.extend(cells) or real(cells, marks)
     )
-    column = look(written(path, {"a": ["1.5", "2", "x", None] * 100})).columns[0]
+    column = look(write_parquet(path, {"a": ["1.5", "2", "x", None] * 100})).columns[0]
     assert len(read) <= 4
     assert (column.missing, column.least, column.most) == (100, 1.5, 2.0)

@@ -17,7 +17,7 @@ PLAIN = "a,b\n1,2\n3,4\n"
 
 
 @pytest.fixture
-def stored(tmp_path):
+def store(tmp_path):
     """Writes bytes or text as the server would have stored them."""
 
     def store(content: str | bytes, encoding: str = "utf-8"):
@@ -40,113 +40,113 @@ def kinds(path) -> dict[str, str]:
 @pytest.mark.parametrize(
     "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"]
 )
-def test_a_semicolon_table_with_decimal_commas_is_read_in_every_encoding(stored, encoding):
-    data = points(stored(GERMAN, encoding))
+def test_a_semicolon_table_with_decimal_commas_is_read_in_every_encoding(store, encoding):
+    data = points(store(GERMAN, encoding))
     assert data.columns == ("Größe", "Gewicht")
     assert data.X.tolist() == [[1.83, 80.5], [1.65, 61.0], [1.7, 58.25]]
 
 
-def test_chinese_text_in_gb18030_is_read(stored):
-    data = points(stored("城市,人口,面积\n北京,2189,16410\n上海,2487,6340\n", "gb18030"))
+def test_chinese_text_in_gb18030_is_read(store):
+    data = points(store("城市,人口,面积\n北京,2189,16410\n上海,2487,6340\n", "gb18030"))
     assert data.columns == ("人口", "面积")
 
 
-def test_a_chosen_encoding_is_taken(stored):
-    path = stored("город,x\nМосква,1\nПермь,2\n", "cp1251")
+def test_a_chosen_encoding_is_taken(store):
+    path = store("город,x\nМосква,1\nПермь,2\n", "cp1251")
     assert look(path, Reading(encoding="cp1251")).names == ("город", "x")
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|", " "])
 @pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
-def test_delimiter_and_line_ending_are_found(stored, delimiter, ending):
+def test_delimiter_and_line_ending_are_found(store, delimiter, ending):
     rows = [("x", "y", "z"), ("1.5", "2", "3"), ("4", "5.25", "-6e2")]
-    data = points(stored(ending.join(delimiter.join(row) for row in rows) + ending))
+    data = points(store(ending.join(delimiter.join(row) for row in rows) + ending))
     assert data.columns == ("x", "y", "z")
     assert data.X.tolist() == [[1.5, 2, 3], [4, 5.25, -600]]
 
 
-def test_without_a_header_columns_are_numbered(stored):
-    data = points(stored("1,2\n3,4\n"))
+def test_without_a_header_columns_are_numbered(store):
+    data = points(store("1,2\n3,4\n"))
     assert data.columns == ("column 1", "column 2")
     assert data.X.tolist() == [[1, 2], [3, 4]]
 
 
-def test_a_header_can_be_denied_and_asserted(stored):
-    assert look(stored("a,b\nc,d\n"), Reading(header=False)).rows == 2
-    assert look(stored("2020,2021\n1,2\n"), Reading(header=True)).names == ("2020", "2021")
+def test_a_header_can_be_denied_and_asserted(store):
+    assert look(store("a,b\nc,d\n"), Reading(header=False)).rows == 2
+    assert look(store("2020,2021\n1,2\n"), Reading(header=True)).names == ("2020", "2021")
 
 
-def test_names_have_no_signs_that_nobody_sees(stored):
+def test_names_have_no_signs_that_nobody_sees(store):
     """A mark that stood twice, or was pasted along from a web page."""
-    path = stored("\ufeff\ufeffx,\u200by\u200b,\u2060\n1,2,3\n3,4,6\n")
+    path = store("\ufeff\ufeffx,\u200by\u200b,\u2060\n1,2,3\n3,4,6\n")
     assert look(path).names == ("x", "y", "column 3")
 
 
-def test_names_are_unique_and_never_empty(stored):
-    assert look(stored("x,x,,x (2)\n1,2,3,4\n")).names == ("x", "x (2)", "column 3", "x (2) (2)")
+def test_names_are_unique_and_never_empty(store):
+    assert look(store("x,x,,x (2)\n1,2,3,4\n")).names == ("x", "x (2)", "column 3", "x (2) (2)")
 
 
-def test_quoted_fields_may_hold_delimiters_quotes_and_line_ends(stored):
-    path = stored('name,x\n"a, ""b""\nc",1\n"d;e",2\n')
+def test_quoted_fields_may_hold_delimiters_quotes_and_line_ends(store):
+    path = store('name,x\n"a, ""b""\nc",1\n"d;e",2\n')
     table = look(path)
     assert table.rows == 2
     assert table.preview[0] == ('a, "b"\nc', "1")
     assert points(path).X.tolist() == [[1], [2]]
 
 
-def test_comments_blank_lines_and_excels_own_line_come_before_the_header(stored):
-    assert points(stored("# made by a machine\n\nx,y\n1,2\n\n3,4\n")).X.tolist() == [[1, 2], [3, 4]]
+def test_comments_blank_lines_and_excels_own_line_come_before_the_header(store):
+    assert points(store("# made by a machine\n\nx,y\n1,2\n\n3,4\n")).X.tolist() == [[1, 2], [3, 4]]
     for told in ("sep=|", "SEP=|", "Sep=|"):
-        assert points(stored(f"{told}\nx|y\n1|2\n3|4\n")).X.tolist() == [[1, 2], [3, 4]]
+        assert points(store(f"{told}\nx|y\n1|2\n3|4\n")).X.tolist() == [[1, 2], [3, 4]]
 
 
-def test_names_of_rows_without_a_name_of_their_own_are_read_as_r_writes_them(stored):
-    table = look(stored("x y\nfirst 1 2\nsecond 3 4\n"))
+def test_names_of_rows_without_a_name_of_their_own_are_read_as_r_writes_them(store):
+    table = look(store("x y\nfirst 1 2\nsecond 3 4\n"))
     assert table.names == ("row", "x", "y")
     assert table.suggest_columns() == ("x", "y")
 
 
 @pytest.mark.parametrize("row", ["1,2,9,8", "1,2,,8"])
-def test_columns_beyond_the_header_are_numbered_and_nothing_is_lost(stored, row):
-    table = look(stored(f"a,b\n{row}\n3,4,5,7\n"))
+def test_columns_beyond_the_header_are_numbered_and_nothing_is_lost(store, row):
+    table = look(store(f"a,b\n{row}\n3,4,5,7\n"))
     assert table.names == ("a", "b", "column 3", "column 4")
     assert table.preview[1][-1] == "7"
 
 
-def test_a_delimiter_at_each_line_end_is_one_more_empty_column(stored):
-    table = look(stored("a,b\n1,2,\n3,4,\n5,6\n"))
+def test_a_delimiter_at_each_line_end_is_one_more_empty_column(store):
+    table = look(store("a,b\n1,2,\n3,4,\n5,6\n"))
     assert [column.kind for column in table.columns] == ["number", "number", "empty"]
 
 
-def test_a_line_too_long_is_named_wherever_it_stands(stored):
+def test_a_line_too_long_is_named_wherever_it_stands(store):
     for line in (2, 3, 300):
         lines = ["a,b", *["1,2"] * 400]
         lines[line - 1] = "1,2,3"
-        sentence = refusal(lambda lines=lines: look(stored("\n".join(lines))))
+        sentence = refusal(lambda lines=lines: look(store("\n".join(lines))))
         assert sentence.startswith(f"Line {line} has 3 fields, where the table has 2 columns")
 
 
-def test_thousands_in_quotes_are_numbers(stored):
-    path = stored('x,y\n"1,234.5",7\n"12,000",8\nn.d.,9\n')
+def test_thousands_in_quotes_are_numbers(store):
+    path = store('x,y\n"1,234.5",7\n"12,000",8\nn.d.,9\n')
     table = look(path)
     assert pick(table, ColumnChoice(columns=("y",))).data.X.tolist() == [[7], [8], [9]]
-    assert points(stored('x,y\n"1,234.5",7\n"12,000",8\n')).X.tolist() == [[1234.5, 7], [12000, 8]]
+    assert points(store('x,y\n"1,234.5",7\n"12,000",8\n')).X.tolist() == [[1234.5, 7], [12000, 8]]
 
 
-def test_numbers_are_read_to_the_last_bit(stored):
+def test_numbers_are_read_to_the_last_bit(store):
     values = np.random.default_rng(0).standard_normal(300) * 10.0 ** np.arange(-150, 150)
-    path = stored("x\n" + "\n".join(map(repr, values.tolist())) + "\n")
+    path = store("x\n" + "\n".join(map(repr, values.tolist())) + "\n")
     assert (points(path).X[:, 0] == values).all()
 
 
-def test_what_each_column_is(stored):
+def test_what_each_column_is(store):
     rows = [
         (i + 1, i * i % 17, "red" if i % 2 else "blue", f"some words {i}", 7, f"k{i:03}", "")
         for i in range(40)
     ]
     text = "count,x,colour,words,same,key,nothing\n"
     text += "\n".join(",".join(map(str, row)) for row in rows)
-    assert kinds(stored(text)) == {
+    assert kinds(store(text)) == {
         "count": "id",
         "x": "number",
         "colour": "category",
@@ -157,9 +157,9 @@ def test_what_each_column_is(stored):
     }
 
 
-def test_missing_infinite_and_unreadable_cells_are_counted(stored):
+def test_missing_infinite_and_unreadable_cells_are_counted(store):
     cells = [*map(str, range(5, 100)), "NA", "?", "", "inf", "low"]
-    path = stored("x,y\n" + "\n".join(f"{cell},1" for cell in cells))
+    path = store("x,y\n" + "\n".join(f"{cell},1" for cell in cells))
     column = look(path).columns[0]
     assert column.kind == "number"
     assert (column.missing, column.infinite, column.unreadable) == (3, 1, 1)
@@ -169,8 +169,8 @@ def test_missing_infinite_and_unreadable_cells_are_counted(stored):
     assert str(picked.notes[0]) == "5 of 100 rows were left out: values are missing in 'x'."
 
 
-def test_counts_are_the_same_over_many_chunks(stored, monkeypatch):
-    path = stored("x,c\n" + "\n".join(f"{i * 7 % 101},{'ab'[i % 2]}" for i in range(500)) + "\n,\n")
+def test_counts_are_the_same_over_many_chunks(store, monkeypatch):
+    path = store("x,c\n" + "\n".join(f"{i * 7 % 101},{'ab'[i % 2]}" for i in range(500)) + "\n,\n")
     whole = look(path).columns
     data = pick(look(path), ColumnChoice(columns=("x", "c"))).data
     monkeypatch.setattr("pipelines.clustering.data.delimited.CHUNK_CELLS", 14)
@@ -181,16 +181,16 @@ def test_counts_are_the_same_over_many_chunks(stored, monkeypatch):
 HOLES = "x,y,c\n1,10,u\n,20,v\n3,,w\n8,40,\n"
 
 
-def test_rows_with_missing_values_are_dropped_and_said(stored):
-    picked = pick(look(stored(HOLES)), ColumnChoice(columns=("x", "y")))
+def test_rows_with_missing_values_are_dropped_and_said(store):
+    picked = pick(look(store(HOLES)), ColumnChoice(columns=("x", "y")))
     assert picked.data.X.tolist() == [[1, 10], [8, 40]]
     assert picked.rows.tolist() == [0, 3]
     assert str(picked.notes[0]) == "2 of 4 rows were left out: values are missing in 'x', 'y'."
 
 
 @pytest.mark.parametrize(("how", "x", "y"), [("mean", 4, 70 / 3), ("median", 3, 20)])
-def test_missing_values_are_filled(stored, how, x, y):
-    picked = pick(look(stored(HOLES)), ColumnChoice(columns=("x", "y"), missing=how))
+def test_missing_values_are_filled(store, how, x, y):
+    picked = pick(look(store(HOLES)), ColumnChoice(columns=("x", "y"), missing=how))
     assert pytest.approx(np.array([[1, 10], [x, 20], [3, y], [8, 40]])) == picked.data.X
     assert str(picked.notes[0]) == (
         f"2 missing values were filled with the {how} of their column ('x', 'y')."
@@ -200,8 +200,8 @@ def test_missing_values_are_filled(stored, how, x, y):
 CATEGORIES = "x,colour,smoker\n1,red,yes\n2,blue,no\n3,green,no\n4,red,yes\n5,,no\n6,blue,yes\n"
 
 
-def test_categories_become_columns_of_zero_and_one(stored):
-    picked = pick(look(stored(CATEGORIES)), ColumnChoice(columns=("colour", "x", "smoker")))
+def test_categories_become_columns_of_zero_and_one(store):
+    picked = pick(look(store(CATEGORIES)), ColumnChoice(columns=("colour", "x", "smoker")))
     assert picked.data.columns == (
         "colour=blue", "colour=green", "colour=red", "x", "smoker=yes"
     )  # fmt: skip
@@ -210,14 +210,14 @@ def test_categories_become_columns_of_zero_and_one(stored):
     ]  # fmt: skip
 
 
-def test_a_missing_category_is_one_of_its_own_where_rows_are_kept(stored):
-    picked = pick(look(stored(CATEGORIES)), ColumnChoice(columns=("colour",), missing="mean"))
+def test_a_missing_category_is_one_of_its_own_where_rows_are_kept(store):
+    picked = pick(look(store(CATEGORIES)), ColumnChoice(columns=("colour",), missing="mean"))
     assert picked.data.columns[-1] == "colour=(missing)"
     assert picked.data.X[:, -1].tolist() == [0, 0, 0, 0, 1, 0]
 
 
-def test_numbers_can_be_taken_for_codes(stored):
-    path = stored("postcode,x\n01067,1\n80331,2\n01067,3\n10115,4\n")
+def test_numbers_can_be_taken_for_codes(store):
+    path = store("postcode,x\n01067,1\n80331,2\n01067,3\n10115,4\n")
     picking = ColumnChoice(columns=("postcode",), as_categories=("postcode",))
     assert pick(look(path), picking).data.columns[0] == "postcode=01067"
 
@@ -257,19 +257,19 @@ def refusal(call) -> str:
         ),
     ],
 )
-def test_what_is_no_table_is_refused_with_one_sentence(stored, content, sentence):
-    assert refusal(lambda: look(stored(content))) == sentence
+def test_what_is_no_table_is_refused_with_one_sentence(store, content, sentence):
+    assert refusal(lambda: look(store(content))) == sentence
 
 
-def test_a_wrong_delimiter_is_named_with_the_right_one(stored):
-    assert refusal(lambda: look(stored(GERMAN), Reading(delimiter="|"))) == (
+def test_a_wrong_delimiter_is_named_with_the_right_one(store):
+    assert refusal(lambda: look(store(GERMAN), Reading(delimiter="|"))) == (
         "There is no '|' between the columns of this file; they seem to be separated by ';'. "
         "Choose that, or leave the delimiter empty."
     )
 
 
-def test_a_wrong_encoding_is_named(stored):
-    path = stored(GERMAN, "cp1252")
+def test_a_wrong_encoding_is_named(store):
+    path = store(GERMAN, "cp1252")
     assert refusal(lambda: look(path, Reading(encoding="utf-8"))).startswith(
         "The file is not in the encoding utf-8"
     )
@@ -293,21 +293,21 @@ def test_500_mb_are_refused_before_a_byte_is_read(tmp_path, monkeypatch):
     )
 
 
-def test_too_many_rows_are_refused(stored):
-    path = stored("x\n" + "1\n" * 101)
+def test_too_many_rows_are_refused(store):
+    path = store("x\n" + "1\n" * 101)
     assert refusal(lambda: look(path, max_rows=100)) == (
         "The table has more than 100 rows; no more are read. Send a part of them, drawn at random."
     )
 
 
-def test_too_many_numbers_are_refused(stored, monkeypatch):
+def test_too_many_numbers_are_refused(store, monkeypatch):
     monkeypatch.setattr("pipelines.clustering.data.columns.MAX_CELLS", 3)
-    assert "2 rows of 2 columns are" in refusal(lambda: points(stored(PLAIN)))
+    assert "2 rows of 2 columns are" in refusal(lambda: points(store(PLAIN)))
 
 
-def test_columns_of_text_are_refused_by_name(stored):
+def test_columns_of_text_are_refused_by_name(store):
     rows = "\n".join(f"{i % 7},word {i},2026-01-{i + 1:02}" for i in range(25))
-    table = look(stored("x,remark,day\n" + rows))
+    table = look(store("x,remark,day\n" + rows))
     assert refusal(lambda: pick(table, ColumnChoice(columns=("x", "remark", "day")))) == (
         "'remark', 'day' hold texts or dates (such as 'word 0'), from which no distance can be "
         "computed. Choose columns of numbers or categories."
@@ -336,10 +336,10 @@ def test_columns_of_text_are_refused_by_name(stored):
         ),
     ],
 )
-def test_a_choice_that_cannot_be_made_gets_a_sentence(stored, picking, sentence):
+def test_a_choice_that_cannot_be_made_gets_a_sentence(store, picking, sentence):
     text = "x,void,c,half,rest,infinite\n1,,p,1,,inf\n2,,q,2,,inf\n4,,r,3,,inf\n"
     text += "7,,p,,1,-inf\n9,,q,,2,inf\n3,,r,,3,inf\n"
-    table = look(stored(text))
+    table = look(store(text))
     picking = ColumnChoice(**({"as_categories": ()} | picking))
     assert refusal(lambda: pick(table, picking)) == sentence
 
@@ -424,9 +424,9 @@ def test_without_pyarrow_parquet_gets_a_sentence(tmp_path, monkeypatch):
     )
 
 
-def test_looking_and_picking_stop_when_told(stored):
+def test_looking_and_picking_stop_when_told(store):
     stop = threading.Event()
-    path = stored(PLAIN)
+    path = store(PLAIN)
     table = look(path)
     stop.set()
     with pytest.raises(Stopped):
@@ -435,18 +435,18 @@ def test_looking_and_picking_stop_when_told(stored):
         pick(table, ColumnChoice(columns=("a",)), stop)
 
 
-def test_a_file_is_not_changed_by_reading(stored):
-    path = stored(GERMAN, "cp1252")
+def test_a_file_is_not_changed_by_reading(store):
+    path = store(GERMAN, "cp1252")
     before = path.read_bytes()
     points(path)
     assert path.read_bytes() == before
 
 
-def test_too_many_categories_are_refused_before_they_fill_the_memory(stored, monkeypatch):
+def test_too_many_categories_are_refused_before_they_fill_the_memory(store, monkeypatch):
     monkeypatch.setattr("pipelines.clustering.data.columns.MAX_CELLS", 200_000)
     rows = "\n".join(",".join(f"v{(row * step) % 97}" for step in (1, 2, 3, 5, 7))
                      for row in range(20_000))  # fmt: skip
-    table = look(stored(f"a,b,c,d,e\n{rows}\n"))
+    table = look(store(f"a,b,c,d,e\n{rows}\n"))
     wanted = ColumnChoice(columns=table.names, max_levels=100)
     tracemalloc.start()
     with pytest.raises(BadRequest, match="at most 0 million"):

@@ -38,7 +38,7 @@ def iris(tmp_path) -> pd.DataFrame:
     return bunch.data.assign(species=bunch.target_names[bunch.target])
 
 
-def picked(table, truth: str | None, *columns: str, **more) -> TablePoints:
+def pick_columns(table, truth: str | None, *columns: str, **more) -> TablePoints:
     return pick(table, ColumnChoice(columns=columns, truth=truth, **more))
 
 
@@ -49,7 +49,7 @@ def classes(picked: TablePoints) -> list[str | None]:
 
 
 def of(table, truth: str) -> list[str | None]:
-    return classes(picked(table, truth, "x"))
+    return classes(pick_columns(table, truth, "x"))
 
 
 # --- against scikit-learn -------------------------------------------------------------------------
@@ -103,7 +103,7 @@ def test_the_names_of_irises_are_scikit_learns():
 
 
 def test_texts_are_classes_in_the_order_of_the_alphabet_without_blanks_around_them(table):
-    found = picked(table("x,kind\n1,pear\n2, apple\n3,pear \n4,fig\n"), "kind", "x")
+    found = pick_columns(table("x,kind\n1,pear\n2, apple\n3,pear \n4,fig\n"), "kind", "x")
     assert found.data.classes == ("apple", "fig", "pear")
     assert found.data.truth.tolist() == [2, 0, 2, 1]
     assert found.data.truth.dtype == np.int32
@@ -111,7 +111,7 @@ def test_texts_are_classes_in_the_order_of_the_alphabet_without_blanks_around_th
 
 
 def test_numbers_are_classes_in_their_order_however_they_are_written(table):
-    found = picked(table("x,k\n1,10\n2,9\n3,9.0\n4,2.5\n5,09\n6,-1\n"), "k", "x")
+    found = pick_columns(table("x,k\n1,10\n2,9\n3,9.0\n4,2.5\n5,09\n6,-1\n"), "k", "x")
     assert found.data.classes == ("-1", "2.5", "9", "10")
     assert found.data.truth.tolist() == [3, 2, 2, 1, 2, 0]
 
@@ -145,7 +145,7 @@ def test_dictionaries_and_holes_of_parquet_are_read(tmp_path):
     kinds = pd.Categorical(["b", "a", None, "b"], categories=["c", "b", "a"])
     codes = pd.array([7, None, 5, 7], dtype="Int64")
     pd.DataFrame({"x": [1.0, 2, 3, 4], "kind": kinds, "code": codes}).to_parquet(path)
-    found = picked(look(path), "kind", "x")
+    found = pick_columns(look(path), "kind", "x")
     assert found.data.classes == ("a", "b")  # a level of no row is no class
     assert classes(found) == ["b", "a", None, "b"]
     assert of(look(path), "code") == ["7", None, "5", "7"]
@@ -154,7 +154,7 @@ def test_dictionaries_and_holes_of_parquet_are_read(tmp_path):
 @pytest.mark.parametrize("dtype", ["<f4", ">f8", "i2", "u1"])
 def test_a_column_of_an_array_is_taken(tmp_path, dtype):
     np.save(tmp_path / "a.npy", np.array([[1, 2, 7], [3, 4, 3], [5, 6, 7]], dtype=dtype))
-    found = picked(look(tmp_path / "a.npy"), "column 3", "column 1", "column 2")
+    found = pick_columns(look(tmp_path / "a.npy"), "column 3", "column 1", "column 2")
     assert found.data.X.tolist() == [[1, 2], [3, 4], [5, 6]]
     assert classes(found) == ["7", "3", "7"]
 
@@ -166,7 +166,7 @@ def test_labels_are_the_same_over_many_chunks(table, monkeypatch):
         ("", "3", "3.0", "12")[row * row % 4 if row > 40 else 1 + row % 3] for row in range(90)
     ]
     rows = "".join(f"{row / 7},{label}\n" for row, label in enumerate(labels))
-    found = picked(table(f"x,k\n{rows}"), "k", "x")
+    found = pick_columns(table(f"x,k\n{rows}"), "k", "x")
     assert found.data.classes == ("3", "12")
     assert classes(found) == [{"": None, "3.0": "3"}.get(each, each) for each in labels]
 
@@ -175,7 +175,7 @@ def test_labels_are_the_same_over_many_chunks(table, monkeypatch):
 
 
 def test_rows_dropped_for_missing_values_drop_their_labels(table):
-    found = picked(table("x,z,kind\n1,5,b\n2,,only here\n3,6,a\n4,7,b\n"), "kind", "x", "z")
+    found = pick_columns(table("x,z,kind\n1,5,b\n2,,only here\n3,6,a\n4,7,b\n"), "kind", "x", "z")
     assert found.rows.tolist() == [0, 2, 3]
     assert classes(found) == ["b", "a", "b"]
     assert found.data.classes == ("a", "b")
@@ -183,7 +183,7 @@ def test_rows_dropped_for_missing_values_drop_their_labels(table):
 
 @pytest.mark.parametrize("missing", ["drop", "mean"])
 def test_rows_without_a_label_are_kept_and_said(table, missing):
-    found = picked(table("x,kind\n1,a\n2,\n3,b\n4,?\n5,a\n"), "kind", "x", missing=missing)
+    found = pick_columns(table("x,kind\n1,a\n2,\n3,b\n4,?\n5,a\n"), "kind", "x", missing=missing)
     assert found.data.X.ravel().tolist() == [1, 2, 3, 4, 5]
     assert found.data.truth.tolist() == [0, -1, 1, -1, 0]
     assert [note.template.partition(":")[0] for note in found.notes] == [
@@ -194,12 +194,12 @@ def test_rows_without_a_label_are_kept_and_said(table, missing):
 
 
 def test_without_true_labels_there_are_none(table):
-    data = picked(table("x,kind\n1,a\n2,b\n"), None, "x").data
+    data = pick_columns(table("x,kind\n1,a\n2,b\n"), None, "x").data
     assert data.truth is data.classes is None
 
 
 def test_what_is_kept_has_the_names(table, tmp_path):
-    found = picked(table("x,kind\n1,梨\n2,<b>\n"), "kind", "x")
+    found = pick_columns(table("x,kind\n1,梨\n2,<b>\n"), "kind", "x")
     save(tmp_path / "x.npz", Stored(found.data, found.rows))
     again = load(tmp_path / "x.npz").data
     assert again.classes == found.data.classes == ("<b>", "梨")
@@ -208,7 +208,7 @@ def test_what_is_kept_has_the_names(table, tmp_path):
 
 def test_long_names_are_cut_and_told_apart(table):
     long = "a" * 300
-    assert picked(table(f"x,k\n1,{long}b\n2,{long}c\n"), "k", "x").data.classes == (
+    assert pick_columns(table(f"x,k\n1,{long}b\n2,{long}c\n"), "k", "x").data.classes == (
         "a" * 200,
         "a" * 200 + " (2)",
     )
@@ -224,15 +224,15 @@ def test_too_many_classes_are_refused_with_the_limit(table, kind):
     rows = "".join(form.format(row % 7, each) for row, each in enumerate(cells))
     many = table(f"x,k\n{rows}")
     with pytest.raises(BadRequest, match=rf"'k' has more than {MAX_CLASSES} different values \('"):
-        picked(many, "k", "x")
+        pick_columns(many, "k", "x")
 
 
 def test_as_many_classes_as_are_allowed_are_taken(table):
     rows = "".join(f"{row},{row % MAX_CLASSES}\n" for row in range(300))
-    assert len(picked(table(f"x,k\n{rows}"), "k", "x").data.classes) == MAX_CLASSES
+    assert len(pick_columns(table(f"x,k\n{rows}"), "k", "x").data.classes) == MAX_CLASSES
     rows += f"300,{MAX_CLASSES}\n"
     with pytest.raises(BadRequest, match=f"more than {MAX_CLASSES} different"):
-        picked(table(f"x,k\n{rows}"), "k", "x")
+        pick_columns(table(f"x,k\n{rows}"), "k", "x")
 
 
 def test_the_help_tells_the_limit():
@@ -250,28 +250,28 @@ def test_the_help_tells_the_limit():
 )
 def test_true_labels_that_cannot_be_get_a_sentence(table, content, truth, sentence):
     with pytest.raises(BadRequest, match=sentence):
-        picked(table(content), truth, "x")
+        pick_columns(table(content), truth, "x")
 
 
 # --- what is suggested ----------------------------------------------------------------------------
 
 
-def suggested(table) -> tuple[tuple[str, ...], str | None]:
+def suggestions(table) -> tuple[tuple[str, ...], str | None]:
     return table.suggest_columns(), table.suggest_truth()
 
 
 def test_columns_named_as_classes_are_suggested_as_truth_and_not_as_points(table):
     rows = "".join(f"{row / 9},{row % 3},{'abc'[row % 3]}\n" for row in range(60))
-    assert suggested(table(f"x,target,target_name\n{rows}")) == (("x",), "target_name")
-    assert suggested(table(f"width,Label,colour\n{rows}")) == (("width",), "Label")
-    assert suggested(table(f"width,y,colour\n{rows}")) == (("width",), "y")
-    assert suggested(table(f"宽度,类别,颜色\n{rows}")) == (("宽度",), "类别")
+    assert suggestions(table(f"x,target,target_name\n{rows}")) == (("x",), "target_name")
+    assert suggestions(table(f"width,Label,colour\n{rows}")) == (("width",), "Label")
+    assert suggestions(table(f"width,y,colour\n{rows}")) == (("width",), "y")
+    assert suggestions(table(f"宽度,类别,颜色\n{rows}")) == (("宽度",), "类别")
 
 
 def test_places_measurements_and_lone_columns_are_no_suggested_truth(table):
     rows = "".join(f"{row / 9},{row % 3}\n" for row in range(60))
-    assert suggested(table(f"x,y\n{rows}")) == (("x", "y"), None)
-    assert suggested(table(f"width,height\n{rows}")) == (("width", "height"), None)
+    assert suggestions(table(f"x,y\n{rows}")) == (("x", "y"), None)
+    assert suggestions(table(f"width,height\n{rows}")) == (("width", "height"), None)
     many = "".join(f"{row % 7},{row / 7}\n" for row in range(60))
-    assert suggested(table(f"width,target\n{many}")) == (("width", "target"), None)
-    assert suggested(table("class\n1\n2\n1\n")) == (("class",), None)
+    assert suggestions(table(f"width,target\n{many}")) == (("width", "target"), None)
+    assert suggestions(table("class\n1\n2\n1\n")) == (("class",), None)

@@ -96,7 +96,7 @@ def test_stop_ends_the_work_at_the_next_step():
     stop = threading.Event()
     taken = []
 
-    def watched():
+    def watch():
         for step in dbscan.steps(NOISE, 60, 5):
             taken.append(step)
             if len(taken) == 3:
@@ -104,7 +104,7 @@ def test_stop_ends_the_work_at_the_next_step():
             yield step
 
     with pytest.raises(Stopped):
-        make_frames(NOISE, watched(), stop=stop)
+        make_frames(NOISE, watch(), stop=stop)
     assert len(taken) == 3
 
 

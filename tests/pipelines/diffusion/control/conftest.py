@@ -113,7 +113,7 @@ def control_cache(home) -> ModelCache:
     return ModelCache(loader.load, device="cpu", budget_bytes=2**30)
 
 
-def drawing(size=(64, 64)) -> Image.Image:
+def scribble(size=(64, 64)) -> Image.Image:
     picture = Image.new("RGB", size)
     pen = ImageDraw.Draw(picture)
     pen.ellipse((10, 8, 50, 44), outline="white", width=3)
@@ -124,4 +124,4 @@ def drawing(size=(64, 64)) -> Image.Image:
 @pytest.fixture(scope="session")
 def sketch(home) -> str:
     """The id of a drawing that is its own map."""
-    return keep_input(home, "local", drawing())
+    return keep_input(home, "local", scribble())

@@ -40,7 +40,7 @@ def request_for(pictures: list[str], *followed: str) -> SteeredChangesRequest:
     return validate(SteeredChangesRequest, fields)
 
 
-def painted(request, engine, cache) -> list[Picture]:
+def pictures_of(request, engine, cache) -> list[Picture]:
     return [
         each for each in engine.run(request, cache, threading.Event()) if isinstance(each, Picture)
     ]
@@ -59,11 +59,11 @@ def test_a_unit_of_the_picture_follows_each_of_several_and_another_s_stays(pictu
 
 
 def test_each_picture_is_what_its_own_steered_request_makes(home, control_cache, pictures):
-    found = painted(request_for(pictures[:2], pictures[0]), changing, control_cache)
+    found = pictures_of(request_for(pictures[:2], pictures[0]), changing, control_cache)
     assert [each.image.size for each in found] == [(96, 64), (64, 96)]
     assert [each.request.units[0].picture for each in found] == pictures[:2]
-    (alone,) = painted(found[1].request, paint, control_cache)
+    (alone,) = pictures_of(found[1].request, paint, control_cache)
     assert np.array_equal(np.asarray(alone.image), np.asarray(found[1].image))
     fields = {name: value for name, value in dict(found[1].request).items() if name != "units"}
-    (free,) = painted(ChangeRequest(**fields), text_to_image, control_cache)
+    (free,) = pictures_of(ChangeRequest(**fields), text_to_image, control_cache)
     assert not np.array_equal(np.asarray(free.image), np.asarray(alone.image))

@@ -17,19 +17,19 @@ from pipelines.diffusion.control.conditions import condition_map
 from pipelines.diffusion.control.requests import ConditionRequest, ControlRequest, ControlUnit
 from pipelines.diffusion.from_picture.sizes import size_like
 from pipelines.preprocessors import registry
-from tests.pipelines.diffusion.control.conftest import drawing
+from tests.pipelines.diffusion.control.conftest import scribble
 
 
 @pytest.fixture
 def map_of(tmp_path):
     """``map_of(picture, size, …)``: the condition map, RGB."""
 
-    def made(picture, size=(64, 64), **fields):
+    def make(picture, size=(64, 64), **fields):
         request = ConditionRequest(picture=keep_input(tmp_path, "local", picture), **fields)
         *_, condition = condition_map(request, size, tmp_path, None, threading.Event())
         return condition
 
-    return made
+    return make
 
 
 def halves(width: int, height: int) -> Image.Image:
@@ -128,53 +128,53 @@ def test_a_map_is_read_once_and_found_again(map_of, monkeypatch):
     calls = []
     annotate = registry.annotate
 
-    def counted(*arguments):
+    def record(*arguments):
         calls.append(arguments[0])
         return annotate(*arguments)
 
-    monkeypatch.setattr(registry, "annotate", counted)
-    first = map_of(drawing(), preprocessor="canny")
-    again = map_of(drawing(), preprocessor="canny")
+    monkeypatch.setattr(registry, "annotate", record)
+    first = map_of(scribble(), preprocessor="canny")
+    again = map_of(scribble(), preprocessor="canny")
     assert calls == ["canny"]
     assert np.array_equal(first, again)
-    map_of(drawing(), preprocessor="canny", parameters={"low": 10})
-    map_of(drawing(), size=(64, 96), preprocessor="canny")
+    map_of(scribble(), preprocessor="canny", parameters={"low": 10})
+    map_of(scribble(), size=(64, 96), preprocessor="canny")
     assert len(calls) == 3
 
 
 def test_default_parameters_left_out_or_written_out_are_the_same_map(map_of, monkeypatch):
-    first = map_of(drawing(), preprocessor="canny")
+    first = map_of(scribble(), preprocessor="canny")
     monkeypatch.setattr(registry, "annotate", None)
     defaults = registry.get("canny").parameters().model_dump()
-    assert np.array_equal(first, map_of(drawing(), preprocessor="canny", parameters=defaults))
+    assert np.array_equal(first, map_of(scribble(), preprocessor="canny", parameters=defaults))
 
 
 def test_the_longest_unused_maps_go(map_of, monkeypatch, tmp_path):
     monkeypatch.setattr(conditions, "KEPT_MAPS", 3)
     for side in (64, 72, 80, 88, 96):
-        map_of(drawing(), size=(side, 64))
+        map_of(scribble(), size=(side, 64))
     assert len(list((tmp_path / "inputs" / conditions.MAPS).glob("*.png"))) == 3
 
 
 def test_a_wrong_parameter_is_named_with_its_bound(map_of):
     with pytest.raises(BadRequest, match="at most"):
-        map_of(drawing(), preprocessor="canny", parameters={"low": 100_000})
+        map_of(scribble(), preprocessor="canny", parameters={"low": 100_000})
     with pytest.raises(BadRequest, match="no setting called mud"):
-        map_of(drawing(), preprocessor="canny", parameters={"mud": 1})
+        map_of(scribble(), preprocessor="canny", parameters={"mud": 1})
 
 
 def test_an_unknown_preprocessor_is_not_found(map_of):
     with pytest.raises(NotFound, match="canny"):
-        map_of(drawing(), preprocessor="cany")
+        map_of(scribble(), preprocessor="cany")
 
 
 # --- brought-in pictures --------------------------------------------------------------------------
 
 
 def test_a_picture_is_kept_once_an_owner_and_comes_back_whole(tmp_path):
-    ids = [keep_input(tmp_path, owner, drawing()) for owner in ("anna", "anna", "ben")]
+    ids = [keep_input(tmp_path, owner, scribble()) for owner in ("anna", "anna", "ben")]
     assert ids[0] == ids[1] != ids[2]
-    assert np.array_equal(open_input(tmp_path, ids[0]), drawing())
+    assert np.array_equal(open_input(tmp_path, ids[0]), scribble())
     assert len(list((tmp_path / "inputs").iterdir())) == 2
 
 

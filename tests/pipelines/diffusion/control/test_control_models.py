@@ -22,7 +22,7 @@ from tests.pipelines.diffusion.control.conftest import BASE, LARGE_BASE
 
 
 @pytest.fixture(scope="module")
-def shipped(tmp_path_factory) -> ControlCatalog:
+def shipped_catalog(tmp_path_factory) -> ControlCatalog:
     return ControlCatalog(tmp_path_factory.mktemp("empty"))
 
 
@@ -34,50 +34,50 @@ def folder(home: Path, name: str, config: dict) -> None:
     (path / "weights.safetensors").write_bytes(b"\0" * 16)
 
 
-def test_the_shipped_list_serves_sd15_and_sdxl_with_both_methods(shipped, catalog):
+def test_the_shipped_list_serves_sd15_and_sdxl_with_both_methods(shipped_catalog, catalog):
     for base, conditions in (
         ("sd15", {"canny", "depth", "scribble", "lineart", "softedge", "pose", "seg", "tile"}),
         ("sdxl", {"canny", "depth"}),
     ):
-        fitting = shipped.list_fitting(catalog.get(base))
+        fitting = shipped_catalog.list_fitting(catalog.get(base))
         nets = {entry.condition for entry in fitting if entry.method == "controlnet"}
         adapters = {entry.condition for entry in fitting if entry.method == "t2i_adapter"}
         assert nets >= conditions
         assert adapters >= {"sketch", "canny", "depth"}
     assert {"seg", "color"} <= {
         entry.condition
-        for entry in shipped.list_fitting(catalog.get("sd15"))
+        for entry in shipped_catalog.list_fitting(catalog.get("sd15"))
         if entry.method == "t2i_adapter"
     }
 
 
-def test_every_shipped_preprocessor_exists(shipped):
+def test_every_shipped_preprocessor_exists(shipped_catalog):
     from pipelines.preprocessors.registry import PREPROCESSORS
 
-    assert {entry.preprocessor for entry in shipped.models()} <= set(PREPROCESSORS)
+    assert {entry.preprocessor for entry in shipped_catalog.models()} <= set(PREPROCESSORS)
 
 
-def test_sketch_adapters_are_given_binary_sketches(shipped):
-    sketching = [entry for entry in shipped.models() if entry.condition == "sketch"]
+def test_sketch_adapters_are_given_binary_sketches(shipped_catalog):
+    sketching = [entry for entry in shipped_catalog.models() if entry.condition == "sketch"]
     assert {entry.name for entry in sketching} == {"sd1-adapter-sketch", "sdxl-adapter-sketch"}
     assert {entry.preprocessor for entry in sketching} == {"sketch_pidinet"}
 
 
-def test_one_of_another_family_is_refused_with_those_that_fit(shipped, catalog):
-    entry = shipped.get("sdxl-controlnet-canny")
+def test_one_of_another_family_is_refused_with_those_that_fit(shipped_catalog, catalog):
+    entry = shipped_catalog.get("sdxl-controlnet-canny")
     with pytest.raises(BadRequest, match=r"does not fit Stable Diffusion 1.5.*sd15-controlnet-"):
-        shipped.check_fit(entry, catalog.get("sd15"))
+        shipped_catalog.check_fit(entry, catalog.get("sd15"))
 
 
-def test_a_base_without_any_says_so(shipped, catalog):
-    entry = shipped.get("sd15-controlnet-canny")
+def test_a_base_without_any_says_so(shipped_catalog, catalog):
+    entry = shipped_catalog.get("sd15-controlnet-canny")
     with pytest.raises(BadRequest, match="no other control model here does"):
-        shipped.check_fit(entry, catalog.get("sd-turbo"))
+        shipped_catalog.check_fit(entry, catalog.get("sd-turbo"))
 
 
-def test_an_unknown_name_offers_the_closest(shipped):
+def test_an_unknown_name_offers_the_closest(shipped_catalog):
     with pytest.raises(NotFound, match="sd15-controlnet-canny"):
-        shipped.get("sd15-controlnet-cany")
+        shipped_catalog.get("sd15-controlnet-cany")
 
 
 def test_ones_own_folders_appear_with_method_and_family(home):

@@ -71,11 +71,11 @@ def random_request(seed: int, home) -> tuple[dict, bool, np.ndarray, np.ndarray]
     left, top, right, bottom = added
     reach = int(2.5 * blur + 0.5)
     far = cv2.copyMakeBorder(near, top, bottom, left, right, cv2.BORDER_CONSTANT, value=0)
-    changes = dilated(far, reach)
+    changes = dilate(far, reach)
     if any(added):
         new = np.full(far.shape, 255, np.uint8)
         new[top : top + height, left : left + width] = 0
-        changes |= dilated(new, 2 * reach)
+        changes |= dilate(new, 2 * reach)
     stays = changes[top : top + height, left : left + width] == 0
     size = {"width": width, "height": height} if whole else {"width": 72, "height": 64}
     fields = {
@@ -89,7 +89,7 @@ def random_request(seed: int, home) -> tuple[dict, bool, np.ndarray, np.ndarray]
     return fields, has_units, stays, (left, top)
 
 
-def dilated(mask: np.ndarray, by: int) -> np.ndarray:
+def dilate(mask: np.ndarray, by: int) -> np.ndarray:
     return cv2.dilate(mask, np.ones((2 * by + 1, 2 * by + 1), np.uint8))
 
 
@@ -177,7 +177,7 @@ def test_a_unit_s_map_lies_over_what_is_painted_pixel_by_pixel(home, change):
     # What is added begins with other colours than the edge's, and Lanczos reads 3 pixels of it.
     beyond = np.full((bottom - top, right - left), 255, np.uint8)
     beyond[max(0, -top) : 60 - top, max(0, -left) : 120 - left] = 0
-    same = dilated(np.asarray(Image.fromarray(beyond).resize(size, Image.Resampling.BOX)), 3) == 0
+    same = dilate(np.asarray(Image.fromarray(beyond).resize(size, Image.Resampling.BOX)), 3) == 0
     assert same.mean() > 0.5
     assert np.abs(np.asarray(made, int) - np.asarray(part.base))[same].max() <= 1
 

@@ -26,27 +26,27 @@ PARTS = [Part((8, 8, 24, 24), "red mug", 0.9), Part((30, 30, 60, 62), "blue boat
 
 
 @pytest.fixture
-def found(monkeypatch):
+def same_parts(monkeypatch):
     """The finder finds the same parts in every picture."""
     monkeypatch.setitem(finding._FINDERS, "toys", lambda image: PARTS)
 
 
-def ordered(**asked) -> list[str]:
+def order_parts(**asked) -> list[str]:
     image = Image.new("RGB", (64, 64))
     return [part.what for part in find_parts(image, DetailFix(grow=0, **asked))]
 
 
-@pytest.mark.usefixtures("found")
+@pytest.mark.usefixtures("same_parts")
 def test_parts_are_put_in_order_and_the_first_ones_taken():
-    assert ordered() == ["red mug", "blue boat"], "0.2 is less sure than 0.3"
-    assert ordered(confidence=0.6) == ["red mug"]
-    assert ordered(confidence=0, order="left") == ["old hat", "red mug", "blue boat"]
-    assert ordered(confidence=0, order="area") == ["blue boat", "red mug", "old hat"]
-    assert ordered(confidence=0, order="centre") == ["blue boat", "red mug", "old hat"]
-    assert ordered(confidence=0, order="left", most=2) == ["old hat", "red mug"]
+    assert order_parts() == ["red mug", "blue boat"], "0.2 is less sure than 0.3"
+    assert order_parts(confidence=0.6) == ["red mug"]
+    assert order_parts(confidence=0, order="left") == ["old hat", "red mug", "blue boat"]
+    assert order_parts(confidence=0, order="area") == ["blue boat", "red mug", "old hat"]
+    assert order_parts(confidence=0, order="centre") == ["blue boat", "red mug", "old hat"]
+    assert order_parts(confidence=0, order="left", most=2) == ["old hat", "red mug"]
 
 
-@pytest.mark.usefixtures("found")
+@pytest.mark.usefixtures("same_parts")
 def test_parts_grow_within_the_picture_and_shrink_to_nothing():
     image = Image.new("RGB", (64, 64))
     boxes = [part.box for part in find_parts(image, DetailFix(grow=10))]
@@ -98,7 +98,7 @@ def pictures(cache, **settings) -> list[Picture]:
     return [each for each in events(cache, **settings) if isinstance(each, Picture)]
 
 
-@pytest.mark.usefixtures("found")
+@pytest.mark.usefixtures("same_parts")
 def test_only_the_parts_change_in_every_picture_of_a_batch(cache, catalog):
     before = pictures(cache, batch_size=2, detail_fix=None)
     after = pictures(cache, batch_size=2)
@@ -116,7 +116,7 @@ def test_only_the_parts_change_in_every_picture_of_a_batch(cache, catalog):
     assert sorted((catalog.home / "inputs").glob("*")) == brought, "nothing of it is left behind"
 
 
-@pytest.mark.usefixtures("found")
+@pytest.mark.usefixtures("same_parts")
 @pytest.mark.parametrize(
     ("change", "corner", "parts"),
     [
@@ -147,7 +147,7 @@ def test_parts_change_nothing_that_the_mask_leaves(cache, catalog, change, corne
     assert made.parameters["ADetailer parts"] == parts
 
 
-@pytest.mark.usefixtures("found")
+@pytest.mark.usefixtures("same_parts")
 def test_parts_outside_the_mask_take_no_place_of_others():
     allowed = Image.new("L", (64, 64))
     allowed.putpixel((59, 61), 1)
@@ -155,17 +155,17 @@ def test_parts_outside_the_mask_take_no_place_of_others():
     assert part.what == "blue boat"
 
 
-@pytest.mark.usefixtures("found")
+@pytest.mark.usefixtures("same_parts")
 def test_each_part_is_painted_at_the_models_size_with_its_words_and_the_next_seed(
     cache, monkeypatch
 ):
     asked, batch = [], text_to_image.unet_batch
 
-    def noted(model, settings, seeds, **further):
+    def record(model, settings, seeds, **further):
         asked.append((settings.prompt, settings.width, seeds, settings.from_picture))
         return batch(model, settings, seeds, **further)
 
-    monkeypatch.setattr(text_to_image, "unet_batch", noted)
+    monkeypatch.setattr(text_to_image, "unet_batch", record)
     fix = {"prompt": "a [PART] of [PROMPT]", "strength": 0.5}
     steps = [each for each in events(cache, width=128, detail_fix=fix)
              if isinstance(each, Progress) and each.note]  # fmt: skip
@@ -178,7 +178,7 @@ def test_each_part_is_painted_at_the_models_size_with_its_words_and_the_next_see
     ]  # fmt: skip
 
 
-@pytest.mark.usefixtures("found")
+@pytest.mark.usefixtures("same_parts")
 def test_a_part_that_fails_leaves_the_picture_and_the_others(cache, monkeypatch):
     repaint = fixing._repaint
 
@@ -196,7 +196,7 @@ def test_a_part_that_fails_leaves_the_picture_and_the_others(cache, monkeypatch)
     assert after.parameters["ADetailer parts that failed"] == "1"
 
 
-@pytest.mark.usefixtures("found")
+@pytest.mark.usefixtures("same_parts")
 @pytest.mark.parametrize("changes", [{"batch_count": 2, "batch_size": 2}, {"strength": 0.0}])
 def test_the_bar_never_falls_back(cache, catalog, changes):
     if "strength" in changes:  # nothing is painted but the parts
@@ -211,7 +211,7 @@ def test_the_bar_never_falls_back(cache, catalog, changes):
     assert len(set(shares)) >= 4
 
 
-@pytest.mark.usefixtures("found")
+@pytest.mark.usefixtures("same_parts")
 def test_the_bar_of_several_pictures_never_falls_back(cache, catalog):
     ids = [keep_input(catalog.home, "ada", Image.new("RGB", (64, 64), colour))
            for colour in ("red", "tan")]  # fmt: skip
@@ -226,7 +226,7 @@ def test_the_bar_of_several_pictures_never_falls_back(cache, catalog):
     assert len(set(steps)) >= 6
 
 
-@pytest.mark.usefixtures("found")
+@pytest.mark.usefixtures("same_parts")
 def test_stopping_takes_effect_within_one_step_of_a_part(cache):
     stop, seen = threading.Event(), []
     request = TextToImageRequest(prompt="toys", model="tiny-sd1", steps=4, seed=7, width=64,

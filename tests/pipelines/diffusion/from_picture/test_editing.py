@@ -60,7 +60,7 @@ def settings_on(model, **asked):
     return resolve(request, model.entry, Samplers())
 
 
-def painted(model, **asked) -> np.ndarray:
+def paint(model, **asked) -> np.ndarray:
     events = list(text_to_image.paint(model, settings_on(model, **asked), threading.Event()))
     steps = [each for each in events if isinstance(each, Progress) and each.note is None]
     assert [each.step for each in steps] == [1, 2]
@@ -81,7 +81,7 @@ def test_pictures_are_shown_to_the_models_own_pipeline(twins, family, count, fur
     model = twins(family)
     shown = [picture_of(seed) for seed in range(count)]
     ids = [keep_input(model.home, "ada", each) for each in shown]
-    made = painted(model, picture=ids[0], references=ids[1:], edit=True)
+    made = paint(model, picture=ids[0], references=ids[1:], edit=True)
     expected = model.pipe(
         image=shown if count > 1 else shown[0],
         prompt=PROMPT,
@@ -95,7 +95,7 @@ def test_pictures_are_shown_to_the_models_own_pipeline(twins, family, count, fur
     # Each of them counts.
     for place in range(count):
         others = [*ids[:place], keep_input(model.home, "ada", picture_of(9)), *ids[place + 1 :]]
-        other = painted(model, picture=others[0], references=others[1:], edit=True)
+        other = paint(model, picture=others[0], references=others[1:], edit=True)
         assert not np.array_equal(other, made)
 
 
@@ -105,7 +105,7 @@ def test_where_the_mask_is_0_an_edit_leaves_every_pixel(twins):
     mask = Image.new("RGB", (64, 64))
     mask.paste("white", (8, 8, 40, 40))
     id, mask_id = (keep_input(model.home, "ada", each) for each in (picture, mask))
-    made = painted(model, picture=id, mask=mask_id, mask_blur=0, edit=True)
+    made = paint(model, picture=id, mask=mask_id, mask_blur=0, edit=True)
     changed = (made != np.asarray(picture)).any(axis=-1)
     assert changed[8:40, 8:40].mean() > 0.5
     changed[8:40, 8:40] = False

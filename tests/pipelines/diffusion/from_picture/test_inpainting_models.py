@@ -64,7 +64,7 @@ def mask_of(box=BOX) -> Image.Image:
     return mask
 
 
-def painted(model, mask: Image.Image | None = None, **settings) -> list[np.ndarray]:
+def paint(model, mask: Image.Image | None = None, **settings) -> list[np.ndarray]:
     asked = {"picture": keep_input(model.home, "ada", picture_of()), "strength": 1, "mask_blur": 0}
     if mask is not None:
         asked["mask"] = keep_input(model.home, "ada", mask)
@@ -79,7 +79,7 @@ def painted(model, mask: Image.Image | None = None, **settings) -> list[np.ndarr
     return [np.asarray(each.image, int) for each in events if isinstance(each, Picture)]
 
 
-def seen_by(model, monkeypatch) -> list[torch.Tensor]:
+def record_inputs(model, monkeypatch) -> list[torch.Tensor]:
     """What its UNet is called with from now on."""
     seen, forward = [], model.pipe.unet.forward
     monkeypatch.setattr(
@@ -109,8 +109,8 @@ def test_the_unet_is_shown_what_diffusers_shows_it(models, monkeypatch, family):
     monkeypatch.setattr(
         DiagonalGaussianDistribution, "sample", lambda self, *_: self.mode()
     )  # theirs draws
-    seen = seen_by(model, monkeypatch)
-    painted(model, mask_of())
+    seen = record_inputs(model, monkeypatch)
+    paint(model, mask_of())
     ours = seen[0]
     seen.clear()
     by_diffusers(model, family, mask_of())
@@ -119,24 +119,24 @@ def test_the_unet_is_shown_what_diffusers_shows_it(models, monkeypatch, family):
     # Where all is painted, nothing of the picture is kept, and the pictures are the same.
     everything = mask_of((0, 0, 64, 64))
     theirs = np.asarray(by_diffusers(model, family, everything), int)
-    assert abs(painted(model, everything)[0] - theirs).max() <= 1
+    assert abs(paint(model, everything)[0] - theirs).max() <= 1
 
 
 def test_without_a_mask_all_is_hidden_with_or_without_a_picture(models, monkeypatch):
     model = models("sd1")
-    seen = seen_by(model, monkeypatch)
-    (alone,) = painted(model, words_alone=True)
-    (begun,) = painted(model)
+    seen = record_inputs(model, monkeypatch)
+    (alone,) = paint(model, words_alone=True)
+    (begun,) = paint(model)
     assert np.array_equal(alone, begun)
-    (hidden,) = painted(model, mask_of((0, 0, 64, 64)))
+    (hidden,) = paint(model, mask_of((0, 0, 64, 64)))
     assert np.array_equal(alone, hidden)
     assert (seen[0][:, 4] == 1).all()
 
 
 def test_the_rest_stays_and_one_of_a_batch_is_the_same_alone(models):
     model = models("sd1")
-    both = painted(model, mask_of(), batch_size=2, guidance=1.0)
-    (second,) = painted(model, mask_of(), seed=6, guidance=1.0)
+    both = paint(model, mask_of(), batch_size=2, guidance=1.0)
+    (second,) = paint(model, mask_of(), seed=6, guidance=1.0)
     assert abs(both[1] - second).max() <= 1
     kept = np.asarray(mask_of())[..., 0] == 0
     assert np.array_equal(both[0][kept], np.asarray(picture_of(), int)[kept])
@@ -145,17 +145,17 @@ def test_the_rest_stays_and_one_of_a_batch_is_the_same_alone(models):
 
 def test_the_weight_says_how_far_the_picture_is_hidden_below_the_mask(models, monkeypatch):
     model = models("sd1")
-    seen = seen_by(model, monkeypatch)
+    seen = record_inputs(model, monkeypatch)
     shown = {}
     for weight in (0.0, 0.5, 1.0):
         seen.clear()
-        painted(model, mask_of(), asked={"mask_weight": weight})
+        paint(model, mask_of(), asked={"mask_weight": weight})
         shown[weight] = seen[0][0, 5:]
     plain = {**shown}
     assert not torch.equal(plain[0.0], plain[1.0])
     assert not torch.equal(plain[0.5], plain[1.0])
     seen.clear()
-    painted(model, mask_of((0, 0, 8, 8)), asked={"mask_weight": 0.0})
+    paint(model, mask_of((0, 0, 8, 8)), asked={"mask_weight": 0.0})
     assert torch.equal(seen[0][0, 5:], plain[0.0]), "nothing is hidden, whatever the mask"
 
 
@@ -170,7 +170,7 @@ def test_a_single_file_of_one_paints_as_its_folder(models, tmp_path):
     entry = Catalog(tmp_path, configs=tmp_path / "configs").get("single")
     assert entry.inpaints
     single = load(entry, "cpu", lambda *note: None, True, tmp_path, configs=tmp_path / "configs")
-    (one,), (other,) = painted(model, mask_of()), painted(single, mask_of())
+    (one,), (other,) = paint(model, mask_of()), paint(single, mask_of())
     assert abs(one - other).max() <= 1
 
 

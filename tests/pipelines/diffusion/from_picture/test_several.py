@@ -42,14 +42,14 @@ def request_for(pictures: list[str], **changes) -> ChangePicturesRequest:
     return validate(ChangePicturesRequest, fields)
 
 
-def painted(request, cache, stop=None) -> tuple[list[Picture], list[Progress], Result | None]:
+def paint(request, cache, stop=None) -> tuple[list[Picture], list[Progress], Result | None]:
     events = list(several.run(request, cache, stop or threading.Event()))
     pictures = [each for each in events if isinstance(each, Picture)]
     return pictures, [each for each in events if isinstance(each, Progress)], events[-1]
 
 
 def test_each_picture_is_what_its_own_request_makes_in_its_own_proportions(cache, pictures):
-    found, steps, result = painted(request_for(pictures), cache)
+    found, steps, result = paint(request_for(pictures), cache)
     assert [each.image.size for each in found] == [(128, 64), (64, 128), (64, 64)] == [
         size_like(size, 64) for size in ((120, 60), (60, 120), (90, 90))
     ]  # fmt: skip
@@ -66,13 +66,13 @@ def test_each_picture_is_what_its_own_request_makes_in_its_own_proportions(cache
     assert counted == sorted(counted)
     assert (counted[-1], steps[-1].total) == (6, 6)
     assert [each["pictures"] for each in result.data["changed"]] == [1, 1, 1]
-    one_size, _, _ = painted(request_for(pictures, own_sizes=False), cache)
+    one_size, _, _ = paint(request_for(pictures, own_sizes=False), cache)
     assert {each.image.size for each in one_size} == {(64, 64)}
 
 
 def test_a_picture_that_is_gone_says_so_and_the_others_are_changed(cache, pictures, catalog):
     input_path(catalog.home, pictures[1]).unlink()
-    found, _, result = painted(request_for(pictures), cache)
+    found, _, result = paint(request_for(pictures), cache)
     assert [each.request.from_picture.picture for each in found] == [pictures[0], pictures[2]]
     assert result.data["pictures"] == 2
     (failed,) = [each for each in result.data["changed"] if "error" in each]
@@ -82,7 +82,7 @@ def test_a_picture_that_is_gone_says_so_and_the_others_are_changed(cache, pictur
     for each in (pictures[0], pictures[2]):
         input_path(catalog.home, each).unlink()
     with pytest.raises(NotFound):
-        painted(request_for(pictures), cache)
+        paint(request_for(pictures), cache)
 
 
 def test_it_stops_within_a_step_in_any_of_them(cache, pictures):
@@ -110,7 +110,7 @@ def test_what_is_asked_is_bounded_and_names_all_it_uses(pictures):
 
 
 def test_one_picture_alone_keeps_the_size_that_was_asked_for(cache, pictures):
-    (one,), _, _ = painted(request_for(pictures[:1]), cache)
+    (one,), _, _ = paint(request_for(pictures[:1]), cache)
     assert one.image.size == (64, 64)
     assert "pictures" not in one.request.model_dump()
 
@@ -130,7 +130,7 @@ def test_a_damaged_picture_is_left_out_as_one_that_is_gone_and_the_others_keep_t
     """Run again after a crash, what is saved already is known by its place in the job."""
     damaged = input_path(catalog.home, pictures[1])
     damaged.write_bytes(damaged.read_bytes()[:200])
-    found, _, result = painted(request_for(pictures, batch_count=2), cache)
+    found, _, result = paint(request_for(pictures, batch_count=2), cache)
     assert [each.place for each in found] == [0, 1, 4, 5]
     said = [str(Message.from_json(each)) for each in result.data["notes"]]
     (why,) = [each for each in said if "Picture 2" in each]

@@ -85,7 +85,7 @@ def pickle_of(value) -> bytes:
     return buffer.getvalue()
 
 
-def written(folder: Path, data: bytes, name: str = "file.safetensors") -> Path:
+def write_file(folder: Path, data: bytes, name: str = "file.safetensors") -> Path:
     path = folder / name
     path.write_bytes(data)
     return path

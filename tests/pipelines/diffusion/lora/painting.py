@@ -16,13 +16,13 @@ from pipelines.diffusion.requests import TextToImageRequest
 from tests.pipelines.diffusion.lora.conftest import BASE
 
 
-def asked(**settings) -> TextToImageRequest:
+def request_of(**settings) -> TextToImageRequest:
     base = {"prompt": "a red mug", "model": BASE, "steps": 3, "seed": 7, "sampler": "Euler"}
     return validate(TextToImageRequest, base | settings)
 
 
-def painted(cache, engine=text_to_image, **settings) -> list:
-    request = settings.pop("request", None) or asked(**settings)
+def paint(cache, engine=text_to_image, **settings) -> list:
+    request = settings.pop("request", None) or request_of(**settings)
     return list(engine.run(request, cache, threading.Event()))
 
 

@@ -31,7 +31,7 @@ def use(library, halves) -> dict:
     return {"name": "clay", "id": record.id}
 
 
-def asked(**fields) -> BeforeAfterRequest:
+def request_of(**fields) -> BeforeAfterRequest:
     return validate(BeforeAfterRequest, {"base": BASE_SETTINGS, "prompts": PROMPTS} | fields)
 
 
@@ -40,7 +40,7 @@ def run(request, cache, stop=None) -> list:
 
 
 def test_every_cell_is_what_its_request_paints_alone(lora_cache, use):
-    events = run(asked(lora=use, weights=[0, 0.5, 1]), lora_cache)
+    events = run(request_of(lora=use, weights=[0, 0.5, 1]), lora_cache)
     pictures = [event for event in events if isinstance(event, Picture)]
     asked_for = [(p.request.prompt, [u.weight for u in p.request.loras]) for p in pictures]
     assert asked_for == [(prompt, weights) for weights in ([], [0.5], [1.0]) for prompt in PROMPTS]
@@ -53,7 +53,7 @@ def test_every_cell_is_what_its_request_paints_alone(lora_cache, use):
 
 
 def test_the_sheet_holds_all_cells_and_progress_only_rises(lora_cache, use):
-    events = run(asked(lora=use, weights=[0, 1]), lora_cache)
+    events = run(request_of(lora=use, weights=[0, 1]), lora_cache)
     result = events[-1]
     assert isinstance(result, Result)
     assert result.data["pictures"] == 4
@@ -74,14 +74,14 @@ def test_the_sheet_holds_all_cells_and_progress_only_rises(lora_cache, use):
 
 
 def test_tags_in_the_prompts_are_said_to_be_left_out(lora_cache, use):
-    request = asked(lora=use, weights=[1], prompts=["a mug <lora:other:1>", "a hat"])
+    request = request_of(lora=use, weights=[1], prompts=["a mug <lora:other:1>", "a hat"])
     *_, result = run(request, lora_cache)
     assert str(Message.from_json(result.data["notes"][-1])).startswith("<lora:other:1> was left")
 
 
 def test_a_random_seed_is_one_for_all(lora_cache, use):
     base = BASE_SETTINGS | {"seed": -1}
-    events = run(asked(base=base, lora=use, weights=[0, 1]), lora_cache)
+    events = run(request_of(base=base, lora=use, weights=[0, 1]), lora_cache)
     seeds = {event.request.seed for event in events if isinstance(event, Picture)}
     assert len(seeds) == 1
     assert -1 not in seeds
@@ -91,11 +91,11 @@ def test_it_stops(lora_cache, use):
     stop = threading.Event()
     stop.set()
     with pytest.raises(Stopped):
-        run(asked(lora=use), lora_cache, stop)
+        run(request_of(lora=use), lora_cache, stop)
 
 
 def test_a_trained_model_is_compared_with_its_base():
-    request = asked(model="own:0")
+    request = request_of(model="own:0")
     assert [[cell.model for cell in row] for row in request.rows()] == [[BASE, "own:0"]] * 2
 
 
@@ -108,12 +108,12 @@ def test_the_sheet_is_titled_with_numbers_and_names_which_every_language_reads(
         "labelled_grid",
         lambda **given: sheets.append(given) or labelled_grid(**given),
     )
-    run(asked(lora=use, weights=[0, 0.25, 1]), lora_cache)
+    run(request_of(lora=use, weights=[0, 0.25, 1]), lora_cache)
     assert sheets[0]["columns"] == ["0", "0.25", "1"]
     assert sheets[0]["captions"] == [["#7"] * 3] * 2
     library, folder = LoraLibrary(home), home / "models" / BASE
     own = library.add_model("ann", "pot", lambda to: shutil.copytree(folder, to), family="sd1")
-    run(asked(model=f"own:{own.id}"), lora_cache)
+    run(request_of(model=f"own:{own.id}"), lora_cache)
     assert sheets[1]["columns"] == [BASE, "pot"]
 
 
@@ -122,7 +122,7 @@ def test_batches_and_other_loras_of_the_settings_are_left_out():
     base = TextToImageRequest(**BASE_SETTINGS).model_copy(
         update={"batch_count": 4, "batch_size": 2, "loras": (other,)}
     )
-    rows = asked(lora={"name": "clay"}).model_copy(update={"base": base}).rows()
+    rows = request_of(lora={"name": "clay"}).model_copy(update={"base": base}).rows()
     assert all((cell.batch_count, cell.batch_size) == (1, 1) for row in rows for cell in row)
     assert rows[0][0].loras == ()
     assert [use.name for use in rows[0][1].loras] == ["clay"]
@@ -142,4 +142,4 @@ def test_batches_and_other_loras_of_the_settings_are_left_out():
 )
 def test_what_cannot_be_compared_is_named(fields, said):
     with pytest.raises(BadRequest, match=said):
-        asked(**fields)
+        request_of(**fields)

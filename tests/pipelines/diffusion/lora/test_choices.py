@@ -7,11 +7,11 @@ from pipelines.diffusion.lora.tags import uses_in_template
 from pipelines.diffusion.requests import TextToImageRequest
 from tests.pipelines.diffusion.lora import files
 from tests.pipelines.diffusion.lora.conftest import ANN
-from tests.pipelines.diffusion.lora.painting import difference, painted
+from tests.pipelines.diffusion.lora.painting import difference, paint
 
 
 def _pictures(cache, **settings) -> list[Picture]:
-    return [event for event in painted(cache, **settings) if isinstance(event, Picture)]
+    return [event for event in paint(cache, **settings) if isinstance(event, Picture)]
 
 
 def test_choices_among_loras_give_each_picture_its_own(lora_cache, library, halves):

@@ -37,11 +37,11 @@ from tests.pipelines.diffusion.lora import files
 from tests.pipelines.diffusion.lora.conftest import ANN, BASE, LARGE_BASE
 from tests.pipelines.diffusion.lora.painting import (
     Unchanged,
-    asked,
     difference,
-    painted,
+    paint,
     pictures,
     psnr,
+    request_of,
 )
 from tests.tiny_parts import clip_config
 from tests.twins import starter
@@ -57,7 +57,7 @@ def painted_by_diffusers(lora_cache, home, models, data: bytes, path):
     pipe.load_lora_weights(str(path.parent), weight_name=path.name)
     with lora_cache.lease(BASE) as model:
         theirs = DiffusionModel(model.entry, pipe, "cpu", home=home)
-    settings = resolve(asked(), theirs.entry, samplers_in(home))
+    settings = resolve(request_of(), theirs.entry, samplers_in(home))
     (picture,) = pictures(text_to_image.paint(theirs, settings, threading.Event()))
     return picture
 
@@ -84,8 +84,8 @@ def test_an_exported_file_paints_the_same_picture_in_diffusers(
 ):
     data = files.kohya(strong, 2.0) if brought == "kohya" else files.diffusers_style(strong)
     record = library.add(ANN, "clay", data)
-    (ours,) = pictures(painted(lora_cache, loras=[{"name": "clay", "id": record.id}]))
-    (plain,) = pictures(painted(lora_cache))
+    (ours,) = pictures(paint(lora_cache, loras=[{"name": "clay", "id": record.id}]))
+    (plain,) = pictures(paint(lora_cache))
     exported = library.export(record.id, style)
     theirs = painted_by_diffusers(lora_cache, home, models, exported, tmp_path / "x.safetensors")
     assert psnr(ours, theirs) >= 40
@@ -181,7 +181,7 @@ def check_changes(pipe, expected: dict[str, torch.Tensor]) -> None:
 def test_a_kohya_file_says_what_other_tools_read(library, halves, tmp_path):
     data = files.kohya(halves, 2.0, {"ss_sd_model_name": "dream.safetensors"})
     record = library.add(ANN, "clay", data, triggers=("sks mug", "clay"))
-    path = files.written(tmp_path, library.export(record.id, "kohya"))
+    path = files.write_file(tmp_path, library.export(record.id, "kohya"))
     with safe_open(path, "pt") as opened:
         metadata, keys = opened.metadata(), set(opened.keys())
         alphas = {float(opened.get_tensor(key)) for key in keys if key.endswith(".alpha")}
@@ -212,7 +212,7 @@ def test_there_and_back_keeps_every_bit(library, halves, tmp_path, dtype):
 def test_alpha_that_half_precision_could_not_hold_is_worked_in_in_full(library, halves, tmp_path):
     narrow = {key: (down.half(), (up * 1e-3).half()) for key, (down, up) in halves.items()}
     record = library.add(ANN, "clay", files.kohya(narrow, alpha=0.03))
-    path = files.written(tmp_path, library.export(record.id, "diffusers"))
+    path = files.write_file(tmp_path, library.export(record.id, "diffusers"))
     found = delta_of(read(path, open_lora(path, "x"), "x"))
     for key, change in delta_of(library.factors(record)).items():
         torch.testing.assert_close(found[key], change, rtol=1e-5, atol=1e-12)
@@ -222,7 +222,7 @@ def test_alpha_that_half_precision_could_not_hold_is_worked_in_in_full(library, 
 def test_an_exported_embedding_is_loaded_by_diffusers(library, models, tmp_path, style):
     vectors = torch.randn(2, 32)
     record = library.add(ANN, "my mug", save({"emb_params": vectors}), triggers=("<mug>",))
-    path = files.written(tmp_path, library.export(record.id, style))
+    path = files.write_file(tmp_path, library.export(record.id, style))
     pipe = StableDiffusionPipeline.from_pretrained(models / BASE)
     pipe.load_textual_inversion(str(tmp_path), weight_name=path.name, token="<mug>")
     rows = pipe.text_encoder.get_input_embeddings().weight
@@ -279,8 +279,8 @@ def test_a_merged_one_paints_what_its_parts_paint(lora_cache, library, home, pip
     assert (record.rank, record.triggers) == (rank or 8, ("w1", "w2"))
     assert record.sources == tuple(part["id"] for part in parts)
     assert record.subjects == ("1" * 32, "3" * 32, "2" * 32)
-    (expected,) = pictures(painted(lora_cache, loras=parts))
-    (made,) = pictures(painted(lora_cache, loras=[{"name": "both", "id": record.id}]))
+    (expected,) = pictures(paint(lora_cache, loras=parts))
+    (made,) = pictures(paint(lora_cache, loras=[{"name": "both", "id": record.id}]))
     if rank == 2:
         assert difference(made, expected) > 1
     else:
@@ -325,15 +325,15 @@ def test_a_model_with_a_lora_in_it_paints_what_both_paint(lora_cache, library, s
     made = library.by_id(result.data["lora"])
     assert (made.kind, made.base, made.owner, made.triggers) == ("model", BASE, ANN, ("sks",))
     assert made.subjects == ("1" * 32,)
-    (expected,) = pictures(painted(lora_cache, loras=[use]))
-    (plain,) = pictures(painted(lora_cache))
-    events = painted(lora_cache, model=f"own:{made.id}")
+    (expected,) = pictures(paint(lora_cache, loras=[use]))
+    (plain,) = pictures(paint(lora_cache))
+    events = paint(lora_cache, model=f"own:{made.id}")
     (picture,) = [event for event in events if type(event).__name__ == "Picture"]
     assert psnr(picture.image, expected) >= 50
     assert psnr(plain, expected) < 30
     assert picture.parameters["Model"] == "clay model"
     with pytest.raises(BadRequest, match="clay model is a whole model, not a LoRA"):
-        painted(lora_cache, loras=[{"name": "clay model", "id": made.id}])
+        paint(lora_cache, loras=[{"name": "clay model", "id": made.id}])
     with pytest.raises(BadRequest, match="whole model, a folder of many files"):
         library.export(made.id, "kohya")
 
@@ -350,8 +350,8 @@ def test_the_starter_s_kind_of_model_is_saved_whole(tmp_path):
     use = {"name": "clay", "id": record.id}
     request = MergeRequest(loras=[use], name="m", model=BASE, owner=ANN)
     result = list(merge.run(request, cache, threading.Event()))[-1]
-    (expected,) = pictures(painted(cache, loras=[use]))
-    (made,) = pictures(painted(cache, model=f"own:{result.data['lora']}"))
+    (expected,) = pictures(paint(cache, loras=[use]))
+    (made,) = pictures(paint(cache, model=f"own:{result.data['lora']}"))
     assert np.asarray(made).std() > 1
     assert psnr(made, expected) >= 50
 

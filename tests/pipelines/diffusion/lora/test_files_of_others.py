@@ -20,7 +20,7 @@ from pipelines.diffusion.lora.names import in_original
 from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.lora.weights import read
 from tests.pipelines.diffusion.lora import files
-from tests.pipelines.diffusion.lora.files import written
+from tests.pipelines.diffusion.lora.files import write_file
 
 ANN = "ann"
 MODULES = (
@@ -74,7 +74,7 @@ def test_dotted_names_of_the_original_blocks_are_the_same_modules(tmp_path, pref
         "up_blocks.1.upsamplers.0.conv": "output_blocks.5.2.conv",
     }
     stems = [f"{prefix}{originals.get(name) or dotted_original(name)}" for name in MODULES]
-    file = open_lora(written(tmp_path, save(halves_of(*stems))), "mine")
+    file = open_lora(write_file(tmp_path, save(halves_of(*stems))), "mine")
     assert [module.name for module in file.modules] == sorted(MODULES, key=_key_of(file))
     assert {module.part for module in file.modules} == {"unet"}
     assert file.unread == ()
@@ -98,7 +98,7 @@ def _key_of(file):
     ],
 )
 def test_text_encoders_under_the_names_of_others(tmp_path, stem, part):
-    (module,) = open_lora(written(tmp_path, save(halves_of(stem))), "mine").modules
+    (module,) = open_lora(write_file(tmp_path, save(halves_of(stem))), "mine").modules
     assert (module.part, module.name) == (part, "text_model.encoder.layers.3.mlp.fc1")
 
 
@@ -107,7 +107,7 @@ def test_a_second_adapter_in_one_file_is_counted_as_left_out(tmp_path):
     for adapter in ("default", "second"):
         for half, shape in (("A", (4, 8)), ("B", (8, 4))):
             tensors[f"unet.conv_in.lora_{half}.{adapter}.weight"] = torch.ones(*shape)
-    file = open_lora(written(tmp_path, save(tensors)), "mine")
+    file = open_lora(write_file(tmp_path, save(tensors)), "mine")
     assert (len(file.modules), len(file.unread)) == (1, 2)
 
 
@@ -121,7 +121,7 @@ def test_a_second_adapter_in_one_file_is_counted_as_left_out(tmp_path):
 def test_alpha_is_read_in_every_precision(tmp_path, dtype, alpha):
     tensors = halves_of("lora_unet_conv_in") | {"lora_unet_conv_in.alpha": torch.tensor(alpha)}
     data = save({key: each.to(dtype) for key, each in tensors.items()})
-    file = open_lora(written(tmp_path, data), "mine")
+    file = open_lora(write_file(tmp_path, data), "mine")
     assert file.alpha == float(torch.tensor(alpha).to(dtype))
 
 
@@ -129,7 +129,7 @@ def test_every_float8_is_read_as_torch_reads_it(tmp_path):
     for dtype in (torch.float8_e4m3fn, torch.float8_e5m2):
         numbers = torch.arange(256, dtype=torch.uint8).view(dtype)
         data = save({f"{n:03d}": number.reshape(1) for n, number in enumerate(numbers)})
-        path = written(tmp_path, data)
+        path = write_file(tmp_path, data)
         found = [scalar(path, info) for _, info in sorted(read_header(path, "x").tensors.items())]
         expected = [float(n) if n.float().isfinite() else None for n in numbers]
         assert found == expected
@@ -144,7 +144,7 @@ def test_a_header_of_640_bytes_is_no_pickle(tmp_path):
         wanted = 0x80 + 256 * protocol
         header = data[8 : 8 + length].ljust(wanted)
         made = struct.pack("<Q", wanted) + header + data[8 + length :]
-        assert open_lora(written(tmp_path, made), "mine").rank == 4
+        assert open_lora(write_file(tmp_path, made), "mine").rank == 4
 
 
 # --- alpha of PEFT --------------------------------------------------------------------------------
@@ -178,7 +178,7 @@ CONFIG = {"peft_type": "LORA", "r": 4, "lora_alpha": 16, "base_model_name_or_pat
     ],
 )
 def test_alpha_in_the_metadata(tmp_path, metadata):
-    file = open_lora(written(tmp_path, peft_file(metadata)), "mine")
+    file = open_lora(write_file(tmp_path, peft_file(metadata)), "mine")
     assert (file.style, file.alpha) == ("peft", 16)
 
 
@@ -258,7 +258,7 @@ def test_a_zip_in_everybody_s_library_is_said_to_need_unpacking(tmp_path, monkey
 
 @pytest.mark.parametrize("token", ["<my.word>", "sks.v1.2", "flora-style", "<lora>"])
 def test_a_word_may_have_any_name(tmp_path, token):
-    file = open_lora(written(tmp_path, save({token: torch.ones(3, 768)})), "mine")
+    file = open_lora(write_file(tmp_path, save({token: torch.ones(3, 768)})), "mine")
     assert (file.kind, file.family, file.triggers) == (EMBEDDING, "sd1", (token,))
 
 
@@ -274,7 +274,7 @@ def test_a_word_may_have_any_name(tmp_path, token):
 )
 def test_a_pair_for_sdxl_is_told_by_names_or_widths(tmp_path, first, second):
     data = save({second: torch.ones(2, 1280), first: torch.ones(2, 768)})
-    file = open_lora(written(tmp_path, data), "mine")
+    file = open_lora(write_file(tmp_path, data), "mine")
     assert (file.kind, file.family) == (EMBEDDING, "sdxl")
     assert file.vectors == {"text_encoder": first, "text_encoder_2": second}
 
@@ -282,7 +282,7 @@ def test_a_pair_for_sdxl_is_told_by_names_or_widths(tmp_path, first, second):
 def test_a_word_for_flux_is_said_to_be_one(tmp_path):
     data = save({"clip_l": torch.ones(2, 768), "t5": torch.ones(2, 4096)})
     with pytest.raises(BadRequest, match="a learned word for a model that reads with T5"):
-        open_lora(written(tmp_path, data), "mine")
+        open_lora(write_file(tmp_path, data), "mine")
 
 
 # --- names ----------------------------------------------------------------------------------------
@@ -333,11 +333,11 @@ def test_what_was_brought_in_from_any_style_is_the_same_change(tmp_path, halves)
 
 def test_counts_beside_the_vectors_of_a_learned_word_are_left_alone(tmp_path):
     tensors = {"emb_params": torch.ones(2, 768), "step": torch.tensor(300)}
-    file = open_lora(written(tmp_path, save(tensors)), "mine")
+    file = open_lora(write_file(tmp_path, save(tensors)), "mine")
     assert (file.kind, file.vectors) == (EMBEDDING, {"text_encoder": "emb_params"})
 
 
 def test_a_trainer_s_name_turns_no_line_around(tmp_path):
     metadata = {"ss_output_name": "\u202efdp\x1b[31m\u2066 cat\nv2"}
-    file = open_lora(written(tmp_path, save(halves_of("lora_unet_conv_in"), metadata)), "mine")
+    file = open_lora(write_file(tmp_path, save(halves_of("lora_unet_conv_in"), metadata)), "mine")
     assert file.alias == "fdp[31m cat v2"

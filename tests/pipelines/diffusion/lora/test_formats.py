@@ -23,7 +23,7 @@ from pipelines.diffusion.lora.names import dotted_name, in_original
 from pipelines.diffusion.lora.weights import read, read_vectors
 from pipelines.diffusion.single_file import CONFIGS
 from tests.pipelines.diffusion.lora import files
-from tests.pipelines.diffusion.lora.files import written
+from tests.pipelines.diffusion.lora.files import write_file
 
 
 def changes_in(path) -> dict[str, torch.Tensor]:
@@ -45,7 +45,7 @@ def assert_same(found, expected):
 
 
 def test_kohya_with_alpha(tmp_path, halves):
-    path = written(tmp_path, files.kohya(halves, alpha=2.0))
+    path = write_file(tmp_path, files.kohya(halves, alpha=2.0))
     file = open_lora(path, "mine")
     assert (file.kind, file.style, file.rank, file.alpha) == ("lora", "kohya", 4, 2.0)
     assert file.counts == {
@@ -56,7 +56,7 @@ def test_kohya_with_alpha(tmp_path, halves):
 
 
 def test_kohya_without_alpha_has_scale_1(tmp_path, halves):
-    path = written(tmp_path, files.kohya(halves, alpha=None))
+    path = write_file(tmp_path, files.kohya(halves, alpha=None))
     assert open_lora(path, "mine").alpha is None
     assert_same(changes_in(path), files.changes(halves, scale=1.0))
 
@@ -64,7 +64,7 @@ def test_kohya_without_alpha_has_scale_1(tmp_path, halves):
 def test_both_text_encoders_of_sdxl(tmp_path, large_pipe):
     halves = files.random_halves(large_pipe)
     assert {part for part, _ in halves} == {"unet", "text_encoder", "text_encoder_2"}
-    path = written(tmp_path, files.kohya(halves))
+    path = write_file(tmp_path, files.kohya(halves))
     assert_same(changes_in(path), files.changes(halves, scale=0.5))
 
 
@@ -74,7 +74,7 @@ def test_both_text_encoders_of_sdxl(tmp_path, large_pipe):
      "lora_linear_layer.up"), ("lora_down", "lora_up")],
 )  # fmt: skip
 def test_diffusers_styles(tmp_path, halves, down, up):
-    path = written(tmp_path, files.diffusers_style(halves, down, up))
+    path = write_file(tmp_path, files.diffusers_style(halves, down, up))
     assert open_lora(path, "mine").style == "diffusers"
     assert_same(changes_in(path), files.changes(halves, scale=1.0))
 
@@ -86,7 +86,7 @@ def test_names_that_attention_processors_once_had(tmp_path, pipe):
         stem, _, last = name.removesuffix(".0").rpartition(".")
         for role, tensor in (("down", down), ("up", up)):
             tensors[f"{stem}.processor.{last}_lora.{role}.weight"] = tensor
-    path = written(tmp_path, save(tensors))
+    path = write_file(tmp_path, save(tensors))
     assert_same(changes_in(path), files.changes(halves, scale=1.0))
 
 
@@ -144,7 +144,7 @@ def test_a_convolution_in_three_parts(tmp_path):
     stem = "lora_unet_down_blocks_0_resnets_0_conv1"
     tensors = {f"{stem}.lora_{role}.weight": t
                for role, t in (("down", down), ("mid", mid), ("up", up))}  # fmt: skip
-    path = written(tmp_path, save(tensors))
+    path = write_file(tmp_path, save(tensors))
     expected = torch.zeros(32, 16, 3, 3)
     for a in range(3):
         for b in range(3):
@@ -158,7 +158,7 @@ def test_rank_stabilised_scaling_is_followed(tmp_path, halves):
     facts = {"unet.r": 4, "unet.lora_alpha": 6, "unet.use_rslora": True}
     unet = {key: value for key, value in halves.items() if key[0] == "unet"}
     tensors = load(files.diffusers_style(unet))
-    path = written(tmp_path, save(tensors, {"lora_adapter_metadata": json.dumps(facts)}))
+    path = write_file(tmp_path, save(tensors, {"lora_adapter_metadata": json.dumps(facts)}))
     assert_same(changes_in(path), files.changes(unet, scale=6 / 4**0.5))
 
 
@@ -264,7 +264,7 @@ def attention(width, part="unet", name="mid_block.attentions.0.transformer_block
     [(768, "sd1"), (1024, "sd2"), (2048, "sdxl"), (192, "starter"), (32, "unet-32")],
 )
 def test_the_family_is_told_by_the_width_of_the_texts(tmp_path, width, family):
-    path = written(tmp_path, files.kohya(attention(width)))
+    path = write_file(tmp_path, files.kohya(attention(width)))
     assert open_lora(path, "mine").family == family
 
 
@@ -283,7 +283,7 @@ def test_the_family_is_told_by_the_width_of_the_texts(tmp_path, width, family):
     ],
 )  # fmt: skip
 def test_the_family_where_the_width_does_not_tell_it(tmp_path, halves, metadata, family):
-    path = written(tmp_path, files.kohya(halves, metadata=metadata))
+    path = write_file(tmp_path, files.kohya(halves, metadata=metadata))
     assert open_lora(path, "mine").family == family
 
 
@@ -301,13 +301,13 @@ def test_the_family_where_the_width_does_not_tell_it(tmp_path, halves, metadata,
     ],
 )  # fmt: skip
 def test_trigger_words(tmp_path, metadata, triggers):
-    path = written(tmp_path, files.kohya(attention(768), metadata=metadata))
+    path = write_file(tmp_path, files.kohya(attention(768), metadata=metadata))
     assert open_lora(path, "mine").triggers == triggers
 
 
 def test_of_a_trainer_s_path_only_the_model_s_name_is_kept(tmp_path):
     metadata = {"ss_sd_model_name": r"C:\Users\Ann\models\dream.safetensors"}
-    path = written(tmp_path, files.kohya(attention(768), metadata=metadata))
+    path = write_file(tmp_path, files.kohya(attention(768), metadata=metadata))
     assert open_lora(path, "mine").base == "dream.safetensors"
 
 
@@ -321,7 +321,7 @@ def test_of_a_trainer_s_path_only_the_model_s_name_is_kept(tmp_path):
     ],
 )  # fmt: skip
 def test_embeddings(tmp_path, tensors, style, parts):
-    path = written(tmp_path, save({name: torch.randn(*s) for name, s in tensors.items()}))
+    path = write_file(tmp_path, save({name: torch.randn(*s) for name, s in tensors.items()}))
     file = open_lora(path, "mine")
     assert (file.kind, file.style) == (EMBEDDING, style)
     assert file.family == ("sdxl" if len(parts) == 2 else "sd1")
@@ -376,7 +376,7 @@ def ones(**tensors) -> bytes:
 )  # fmt: skip
 def test_what_cannot_be_used_gets_one_sentence(tmp_path, data, sentence):
     with pytest.raises(BadRequest, match=sentence):
-        open_lora(written(tmp_path, data), "mine")
+        open_lora(write_file(tmp_path, data), "mine")
 
 
 def three_parts(rank: int, into: int, kernel: tuple[int, int], dtype=torch.float16) -> bytes:
@@ -401,27 +401,27 @@ def test_alphas_by_expressions_are_refused_and_by_whole_names_followed(tmp_path)
 @pytest.mark.parametrize("kernel", [(8, 1), (1, 8), (2000, 2000)])
 def test_a_kernel_larger_than_any_model_s_is_refused(tmp_path, kernel):
     """16 MB of it would unpack to 4 GB, of one module alone."""
-    path = written(tmp_path, three_parts(1, 256, kernel))
+    path = write_file(tmp_path, three_parts(1, 256, kernel))
     words = f"kernel of unet.mid_block.resnets.0.conv1 is {kernel[0]}×{kernel[1]}; at most 7×7"
     with pytest.raises(BadRequest, match=words):
         open_lora(path, "mine")
     plain = ones(**{f"{STEM}.lora_down.weight": (1, 2, *kernel),
                     f"{STEM}.lora_up.weight": (2, 1, 1, 1)})  # fmt: skip
     with pytest.raises(BadRequest, match="at most 7×7"):
-        open_lora(written(tmp_path, plain), "mine")
+        open_lora(write_file(tmp_path, plain), "mine")
 
 
 def test_what_unpacks_to_much_more_than_the_file_is_refused_before_it_is_read(tmp_path):
     data = three_parts(1, 8_000_000, (7, 7), torch.float8_e4m3fn)
     assert len(data) < 10**7
     with pytest.raises(BadRequest, match=r"has 8.0 MB, but 1.6 GB once .*; at most 132 MB are"):
-        open_lora(written(tmp_path, data), "mine")
+        open_lora(write_file(tmp_path, data), "mine")
 
 
 @pytest.mark.parametrize("rank", [16, 128])
 def test_what_trainers_write_in_three_parts_is_taken(tmp_path, rank):
     """Their usual factor for one module, here without anything else in the file."""
-    path = written(tmp_path, three_parts(rank, 1280, (3, 3)))
+    path = write_file(tmp_path, three_parts(rank, 1280, (3, 3)))
     factors = read(path, open_lora(path, "mine"), "mine")
     assert factors["unet.mid_block.resnets.0.conv1"].down.shape == (rank, 1280, 3, 3)
 
@@ -430,7 +430,7 @@ def test_halves_of_whole_numbers_are_refused(tmp_path):
     data = save({f"{STEM}.lora_down.weight": torch.ones(1, 2, dtype=torch.int64),
                  f"{STEM}.lora_up.weight": torch.ones(2, 1, dtype=torch.int64)})  # fmt: skip
     with pytest.raises(BadRequest, match="are of the kind I64, not floating-point numbers"):
-        open_lora(written(tmp_path, data), "mine")
+        open_lora(write_file(tmp_path, data), "mine")
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
@@ -438,7 +438,7 @@ def test_values_that_are_no_numbers_are_refused(tmp_path, halves, value):
     broken = dict(halves)
     key = next(iter(broken))
     broken[key] = (torch.full_like(broken[key][0], value), broken[key][1])
-    path = written(tmp_path, files.kohya(broken))
+    path = write_file(tmp_path, files.kohya(broken))
     with pytest.raises(BadRequest, match="holds values that are no numbers"):
         read(path, open_lora(path, "mine"), "mine")
 
@@ -448,7 +448,7 @@ def test_unknown_tensors_beside_a_lora_are_counted(tmp_path, halves):
              "lora_te3_block_0.lora_up.weight": torch.ones(8, 4),
              "lora_te3_block_0.alpha": torch.ones(())}  # fmt: skip
     tensors = load(files.kohya(halves)) | {"something.else": torch.ones(1)} | third
-    file = open_lora(written(tmp_path, save(tensors)), "mine")
+    file = open_lora(write_file(tmp_path, save(tensors)), "mine")
     assert set(file.unread) == {"something.else", *third}
     assert file.unread_modules == 2
     assert len(file.modules) == len(halves)

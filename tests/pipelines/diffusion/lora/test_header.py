@@ -9,7 +9,7 @@ from safetensors.torch import save
 from pipelines.core.errors import BadRequest
 from pipelines.diffusion.lora.formats import open_lora
 from pipelines.diffusion.lora.header import file_hash, read_header, scalar
-from tests.pipelines.diffusion.lora.files import pickle_of, safetensors_of, written
+from tests.pipelines.diffusion.lora.files import pickle_of, safetensors_of, write_file
 
 
 def entry(shape=(2,), start=0, end=8, dtype="F32"):
@@ -76,7 +76,7 @@ def test_bad_files_get_one_sentence(tmp_path, what):
     data, sentence = BAD[what]
     if what == "no LoRA":
         data = save({"model.weight": torch.ones(2)})
-    path = written(tmp_path, data)
+    path = write_file(tmp_path, data)
     with pytest.raises(BadRequest, match=sentence) as caught:
         open_lora(path, "mine.safetensors")
     assert "mine.safetensors" in str(caught.value)
@@ -86,24 +86,24 @@ def test_bad_files_get_one_sentence(tmp_path, what):
 def test_a_crowd_of_tensors_is_refused(tmp_path):
     crowd = safetensors_of({f"lora_{n}": entry([0], 0, 0) for n in range(30_001)})
     with pytest.raises(BadRequest, match="holds 30001 tensors; at most 30000 are read"):
-        open_lora(written(tmp_path, crowd), "mine.safetensors")
+        open_lora(write_file(tmp_path, crowd), "mine.safetensors")
 
 
 def test_every_cut_of_a_file_is_refused(tmp_path):
     for length in range(len(GOOD)):
         with pytest.raises(BadRequest):
-            read_header(written(tmp_path, GOOD[:length]), "mine")
+            read_header(write_file(tmp_path, GOOD[:length]), "mine")
 
 
 def test_a_header_over_the_limit_is_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr("pipelines.diffusion.lora.header.MAX_HEADER", 10)
     with pytest.raises(BadRequest, match="at most 10 B are read"):
-        read_header(written(tmp_path, GOOD), "mine")
+        read_header(write_file(tmp_path, GOOD), "mine")
 
 
 def test_a_good_header_says_what_safetensors_says(tmp_path):
     tensors = {"a": torch.ones(2, 3), "b": torch.zeros(1, dtype=torch.bfloat16)}
-    path = written(tmp_path, save(tensors, {"x": "y"}))
+    path = write_file(tmp_path, save(tensors, {"x": "y"}))
     header = read_header(path, "mine")
     assert header.metadata == {"x": "y"}
     assert {name: info.shape for name, info in header.tensors.items()} == {"a": (2, 3), "b": (1,)}
@@ -111,20 +111,20 @@ def test_a_good_header_says_what_safetensors_says(tmp_path):
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16", "int64", "int32"])
 def test_single_numbers_of_every_kind(tmp_path, dtype):
-    path = written(tmp_path, save({"alpha": torch.tensor(16, dtype=getattr(torch, dtype))}))
+    path = write_file(tmp_path, save({"alpha": torch.tensor(16, dtype=getattr(torch, dtype))}))
     assert scalar(path, read_header(path, "mine").tensors["alpha"]) == 16.0
 
 
 @pytest.mark.parametrize("value", [torch.ones(2), torch.tensor(torch.inf), torch.tensor(True)])
 def test_what_is_no_single_number(tmp_path, value):
-    path = written(tmp_path, save({"alpha": value}))
+    path = write_file(tmp_path, save({"alpha": value}))
     assert scalar(path, read_header(path, "mine").tensors["alpha"]) is None
 
 
 def test_the_hash_is_of_what_follows_the_header(tmp_path):
     """As A1111 does it, so that changed metadata do not change it."""
-    one = written(tmp_path, save({"a": torch.ones(2)}, {"x": "1"}), "one")
-    two = written(tmp_path, save({"a": torch.ones(2)}, {"x": "another text"}), "two")
+    one = write_file(tmp_path, save({"a": torch.ones(2)}, {"x": "1"}), "one")
+    two = write_file(tmp_path, save({"a": torch.ones(2)}, {"x": "another text"}), "two")
     hashes = {file_hash(path, read_header(path, "mine").data_start) for path in (one, two)}
     assert len(hashes) == 1
     assert file_hash(one) != file_hash(two)

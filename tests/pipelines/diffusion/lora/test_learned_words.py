@@ -18,7 +18,7 @@ from tests.pipelines.diffusion.lora.painting import (
     Unchanged,
     difference,
     difference_of,
-    painted,
+    paint,
     pictures,
 )
 
@@ -56,13 +56,13 @@ def test_a_learned_word_is_what_diffusers_textual_inversion_is(lora_cache, libra
 def test_a_learned_word_works_in_both_prompts_and_leaves_nothing(lora_cache, library):
     learned = embedding(library)
     with Unchanged(lora_cache):
-        (plain,) = pictures(painted(lora_cache, prompt="a <mug>"))
-        (wanted,) = pictures(painted(lora_cache, prompt="a <mug>", loras=[learned]))
+        (plain,) = pictures(paint(lora_cache, prompt="a <mug>"))
+        (wanted,) = pictures(paint(lora_cache, prompt="a <mug>", loras=[learned]))
         (unwanted,) = pictures(
-            painted(lora_cache, prompt="a <mug>", negative_prompt="(mymug:1.2)", loras=[learned])
+            paint(lora_cache, prompt="a <mug>", negative_prompt="(mymug:1.2)", loras=[learned])
         )
-        (idle,) = pictures(painted(lora_cache, prompt="a cup", loras=[learned]))
-        (cup,) = pictures(painted(lora_cache, prompt="a cup"))
+        (idle,) = pictures(paint(lora_cache, prompt="a cup", loras=[learned]))
+        (cup,) = pictures(paint(lora_cache, prompt="a cup"))
     assert difference(plain, wanted) > 3
     assert difference(wanted, unwanted) > 3
     assert difference(idle, cup) == 0
@@ -81,11 +81,11 @@ def test_a_learned_word_of_sdxl_and_its_pooled_text(lora_cache, library):
     learned = embedding(library, clip_l=32, clip_g=48)
     settings = {"model": LARGE_BASE, "steps": 2, "prompt": "a <mug>"}
     with Unchanged(lora_cache, LARGE_BASE):
-        (plain,) = pictures(painted(lora_cache, **settings))
-        (taught,) = pictures(painted(lora_cache, loras=[learned], **settings))
+        (plain,) = pictures(paint(lora_cache, **settings))
+        (taught,) = pictures(paint(lora_cache, loras=[learned], **settings))
         settings["prompt"] = "a cup"
-        (idle,) = pictures(painted(lora_cache, loras=[learned], **settings))
-        (cup,) = pictures(painted(lora_cache, **settings))
+        (idle,) = pictures(paint(lora_cache, loras=[learned], **settings))
+        (cup,) = pictures(paint(lora_cache, **settings))
     assert difference(plain, taught) > 3
     assert difference(idle, cup) == 0
 
@@ -98,13 +98,13 @@ def test_a_learned_word_of_another_width_is_refused(lora_cache, library):
             BadRequest, match=r"learned word mymug is made for Stable Diffusion 1\.x, but"
         ),
     ):
-        painted(lora_cache, loras=[learned])
+        paint(lora_cache, loras=[learned])
 
 
 def test_a_word_and_a_lora_together(lora_cache, library, use):
     learned = embedding(library)
     with Unchanged(lora_cache):
-        events = painted(lora_cache, prompt="a <mug>", loras=[learned, use])
+        events = paint(lora_cache, prompt="a <mug>", loras=[learned, use])
     picture = next(event for event in events if isinstance(event, Picture))
     assert picture.parameters.keys() >= {"Lora hashes", "TI hashes"}
     assert len(events[-1].data["loras"]) == 2

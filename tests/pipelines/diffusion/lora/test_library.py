@@ -45,7 +45,7 @@ def test_what_was_put_in_is_found_again(library, data, halves):
 
 
 def test_a_path_is_taken_as_well_and_stays(library, data, tmp_path):
-    path = files.written(tmp_path, data)
+    path = files.write_file(tmp_path, data)
     library.add(ANN, "clay", path)
     assert path.read_bytes() == data
 

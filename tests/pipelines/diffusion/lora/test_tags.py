@@ -17,7 +17,7 @@ from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.requests import TextToImageRequest
 
 
-def asked(prompt="", **more) -> TextToImageRequest:
+def request_of(prompt="", **more) -> TextToImageRequest:
     return validate(TextToImageRequest, {"prompt": prompt, **more})
 
 
@@ -104,7 +104,7 @@ def test_of_weights_and_of_words_nothing_is_said(prompt):
 
 def test_spellings_of_one_name_are_one_lora():
     listed = [{"name": "Cafe\u0301 ", "weight": 0.5, "id": "0" * 32}]
-    (use,) = uses_of(asked("<lora:CAFÉ:2>", loras=listed))
+    (use,) = uses_of(request_of("<lora:CAFÉ:2>", loras=listed))
     assert (use.name, use.weight, use.id) == ("CAFÉ", 2.0, "0" * 32)
     assert with_tags("<lora:café:2>", listed) == "<lora:café:2>"
 
@@ -112,7 +112,7 @@ def test_spellings_of_one_name_are_one_lora():
 def test_a_lora_that_is_named_in_two_ways_counts_once_as_named_last():
     listed = [{"name": "clay", "weight": 0.5, "id": "0" * 32}]
     listed += [{"name": "clay_v1", "weight": 0.7, "id": "0" * 32}]
-    (use,) = uses_of(asked("<lora:clay_v1:2>", loras=listed))
+    (use,) = uses_of(request_of("<lora:clay_v1:2>", loras=listed))
     assert (use.name, use.weight) == ("clay_v1", 2.0)
 
 
@@ -135,20 +135,20 @@ def test_a_lora_that_is_named_in_two_ways_counts_once_as_named_last():
 )
 def test_tags_that_cannot_be_used_get_one_sentence(prompt, sentence):
     with pytest.raises(BadRequest, match=sentence):
-        uses_of(asked(prompt))
+        uses_of(request_of(prompt))
 
 
 def test_a_tag_in_the_negative_prompt_is_said_to_be_out_of_place():
     with pytest.raises(BadRequest, match="<lora:a:1> stands in the negative prompt"):
-        uses_of(asked(negative_prompt="blurry <lora:a:1>"))
+        uses_of(request_of(negative_prompt="blurry <lora:a:1>"))
 
 
 def test_listed_ones_come_first_and_the_prompt_has_the_last_word():
     listed = [{"name": "a", "weight": 0.5, "id": "0" * 32}, {"name": "b"}]
-    uses = uses_of(asked("<lora:c:2> <lora:a:0.1> <lora:a:0.2>", loras=listed))
+    uses = uses_of(request_of("<lora:c:2> <lora:a:0.1> <lora:a:0.2>", loras=listed))
     assert pairs(uses) == [("a", 0.2), ("b", 1.0), ("c", 2.0)]
     assert [use.id for use in uses] == ["0" * 32, None, None]
-    again = uses_of(asked("<lora:c:2> <lora:a:0.2>", loras=[use.model_dump() for use in uses]))
+    again = uses_of(request_of("<lora:c:2> <lora:a:0.2>", loras=[use.model_dump() for use in uses]))
     assert again == uses
 
 
@@ -164,7 +164,7 @@ def test_listed_ones_come_first_and_the_prompt_has_the_last_word():
 )
 def test_bounds_of_a_listed_one(use, sentence):
     with pytest.raises(BadRequest, match=sentence):
-        asked(loras=[use])
+        request_of(loras=[use])
 
 
 def test_written_prompts_name_all():

@@ -132,42 +132,42 @@ def test_a_picture_is_painted_with_what_is_said_at_each_step(cache):
 
 
 @pytest.fixture
-def told(monkeypatch) -> list:
+def encoded_passes(monkeypatch) -> list:
     """What is encoded: of each pass the pairs of prompts at its evaluations."""
     passes, encode = [], passes_module.encoding_steps
 
-    def watched(pipe, steps, *rest):
+    def record(pipe, steps, *rest):
         passes.append(steps)
         return encode(pipe, steps, *rest)
 
-    monkeypatch.setattr(passes_module, "encoding_steps", watched)
+    monkeypatch.setattr(passes_module, "encoding_steps", record)
     return passes
 
 
-def test_steps_are_counted_over_the_whole_schedule(cache, told):
+def test_steps_are_counted_over_the_whole_schedule(cache, encoded_passes):
     """With a strength of a half the first half of the steps is over when it begins."""
     with cache.lease("tiny-sd1") as model:
         name = keep_input(model.home, "ada", Image.new("RGB", (64, 64), "red"))
     begun = {"picture": name, "strength": 0.5, "all_steps": False}
     paint(cache, "[a:b:.75]", from_picture=begun, width=64, height=64)
-    assert [pairs[0][0] for pairs in told[0]] == ["a", "b"]
+    assert [pairs[0][0] for pairs in encoded_passes[0]] == ["a", "b"]
 
 
-def test_a_second_pass_begins_with_what_was_said_last(cache, told):
+def test_a_second_pass_begins_with_what_was_said_last(cache, encoded_passes):
     larger = {"scale": 2, "upscaler": "Latent", "strength": 0.5}
     paint(cache, "[a:b:.5] [c:d:1.5] [e:f:7]", hires=larger, width=64, height=64)
-    assert [pairs[0][0] for pairs in told[0]] == ["a c e", "a c e", "b c e", "b c e"]
-    assert [pairs[0][0] for pairs in told[1]] == ["b c e", "b c e", "b d e", "b d f"]
+    assert [pairs[0][0] for pairs in encoded_passes[0]] == ["a c e", "a c e", "b c e", "b c e"]
+    assert [pairs[0][0] for pairs in encoded_passes[1]] == ["b c e", "b c e", "b d e", "b d f"]
 
 
-def test_a_second_pass_has_the_same_words_and_choices_of_its_own_by_the_seed(cache, told):
+def test_a_second_pass_has_the_same_words_and_choices_of_its_own_by_the_seed(cache, encoded_passes):
     larger = {"scale": 2, "upscaler": "Latent", "strength": 0.6, "negative_prompt": "{x|y|z}"}
     picture = paint(cache, "{a|b|c}", hires=larger, width=64, height=64)
     assert picture.request.hires.negative_prompt in "xyz"
     assert picture.parameters["Hires Negative Template"] == larger["negative_prompt"]
-    assert told[0][0] == [(picture.request.prompt, "")]
-    assert told[1][0] == [(picture.request.prompt, picture.request.hires.negative_prompt)]
-    told.clear()
+    assert encoded_passes[0][0] == [(picture.request.prompt, "")]
+    assert encoded_passes[1][0] == [(picture.request.prompt, picture.request.hires.negative_prompt)]
+    encoded_passes.clear()
     again = paint(cache, **picture.request.model_dump())
     assert again.request == picture.request
     assert np.array_equal(np.asarray(again.image), np.asarray(picture.image))
@@ -186,13 +186,13 @@ def test_what_is_said_at_many_steps_is_read_once_and_can_be_stopped(cache):
         encoder, read = model.pipe.text_encoder, []
         forward = encoder.forward
 
-        def watched(*arguments, **options):
+        def record(*arguments, **options):
             read.append(arguments)
             if len(read) == 5:
                 stop.set()
             return forward(*arguments, **options)
 
-        encoder.forward = watched
+        encoder.forward = record
         try:
             with pytest.raises(Stopped):
                 list(text_to_image.run(request, cache, stop))

@@ -34,7 +34,7 @@ from pipelines.dreambooth.data.photos import (
 GREEN = (60, 140, 60)
 
 
-def encoded(image: Image.Image, form: str = "PNG", **options) -> bytes:
+def encode(image: Image.Image, form: str = "PNG", **options) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, form, **options)
     return buffer.getvalue()
@@ -57,7 +57,7 @@ def scene(size=(480, 320), at=(240, 160), seed=0) -> Image.Image:
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "GIF"])
 def test_every_kind_of_photo_becomes_rgb(form):
-    photo = open_photo(encoded(scene(), form))
+    photo = open_photo(encode(scene(), form))
     assert (photo.mode, photo.size) == ("RGB", (480, 320))
     assert photo.info == {}
     red, green, _ = photo.getpixel((200, 160))
@@ -68,14 +68,14 @@ def test_of_an_animated_gif_the_first_frame_is_taken():
     frames = [Image.new("P", (80, 70), index) for index in range(3)]
     for frame, colour in zip(frames, ((255, 0, 0), (0, 255, 0), (0, 0, 255)), strict=True):
         frame.putpalette([*colour] * 256)
-    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    data = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
     photo = open_photo(data)
     assert photo.size == (80, 70)
     assert photo.getpixel((40, 40)) == (255, 0, 0)
 
 
 def test_a_cmyk_jpeg_keeps_its_colours():
-    photo = open_photo(encoded(scene().convert("CMYK"), "JPEG", quality=95))
+    photo = open_photo(encode(scene().convert("CMYK"), "JPEG", quality=95))
     assert photo.mode == "RGB"
     for have, want in zip(photo.getpixel((240, 130)), (200, 30, 40), strict=True):
         assert abs(have - want) < 30
@@ -83,14 +83,14 @@ def test_a_cmyk_jpeg_keeps_its_colours():
 
 def test_a_transparent_photo_stands_on_white():
     glass = Image.new("RGBA", (80, 80), (0, 0, 0, 0))
-    assert open_photo(encoded(glass)).getpixel((5, 5)) == (255, 255, 255)
+    assert open_photo(encode(glass)).getpixel((5, 5)) == (255, 255, 255)
 
 
 def test_where_it_was_taken_is_not_kept():
     exif = Image.Exif()
     exif[Base.Make] = "A Camera"
     exif.get_ifd(IFD.GPSInfo)[2] = (48.0, 51.0, 29.0)
-    data = encoded(scene(), "JPEG", exif=exif)
+    data = encode(scene(), "JPEG", exif=exif)
     assert b"A Camera" in data
     photo = open_photo(data)
     assert dict(photo.getexif()) == {}
@@ -103,19 +103,19 @@ def test_where_it_was_taken_is_not_kept():
 def test_the_orientation_is_applied_before_it_goes():
     exif = Image.Exif()
     exif[Base.Orientation] = 6  # to be turned clockwise
-    photo = open_photo(encoded(scene((480, 320), (60, 160)), "JPEG", exif=exif))
+    photo = open_photo(encode(scene((480, 320), (60, 160)), "JPEG", exif=exif))
     assert photo.size == (320, 480)
     red, green, _ = photo.getpixel((160 - 20, 40))
     assert red > 150 > green
 
 
 def test_large_photos_are_scaled_down_and_proportions_stay():
-    photo = open_photo(encoded(Image.new("RGB", (6000, 3000), "red"), "JPEG"))
+    photo = open_photo(encode(Image.new("RGB", (6000, 3000), "red"), "JPEG"))
     assert photo.size == (MAX_SIDE, MAX_SIDE // 2)
 
 
 def test_a_large_jpeg_is_not_decoded_at_full_size():
-    data = encoded(Image.new("RGB", (7900, 7900), "red"), "JPEG")
+    data = encode(Image.new("RGB", (7900, 7900), "red"), "JPEG")
     decoded = []
     original = photos.open_picture
 
@@ -142,7 +142,7 @@ def claimed_png(width, height) -> bytes:
 
 
 def claimed_jpeg(width, height) -> bytes:
-    data = bytearray(encoded(Image.new("RGB", (64, 64)), "JPEG"))
+    data = bytearray(encode(Image.new("RGB", (64, 64)), "JPEG"))
     at = data.index(b"\xff\xc0") + 5
     data[at : at + 4] = struct.pack(">HH", height, width)
     return bytes(data)
@@ -168,10 +168,10 @@ AVIF = b"\0\0\0\x1cftypavif\0\0\0\0avifmif1" + bytes(100)
     [
         (HEIC, "HEIC or AVIF photo.*Most Compatible"),
         (AVIF, "HEIC or AVIF photo"),
-        (encoded(Image.new("RGB", (1, 1))), "1 × 1 pixels; it needs at least 64"),
-        (encoded(Image.new("RGB", (4000, 30))), "4000 × 30 pixels; it needs at least 64"),
-        (encoded(scene(), "JPEG")[:4000], "damaged or cut off"),
-        (encoded(scene(), "GIF")[:3000], "damaged or cut off"),
+        (encode(Image.new("RGB", (1, 1))), "1 × 1 pixels; it needs at least 64"),
+        (encode(Image.new("RGB", (4000, 30))), "4000 × 30 pixels; it needs at least 64"),
+        (encode(scene(), "JPEG")[:4000], "damaged or cut off"),
+        (encode(scene(), "GIF")[:3000], "damaged or cut off"),
         (b"GIF89a", "damaged or cut off"),
         (b"", "empty"),
         (b"Dear Sir or Madam", "text file"),
@@ -190,7 +190,7 @@ def test_what_is_no_photo_gets_one_sentence(data, said):
 def test_random_damage_is_always_a_sentence():
     draw = random.Random(5)
     for form in ("PNG", "JPEG", "WEBP", "GIF"):
-        whole = encoded(scene((100, 90), (50, 45)), form)
+        whole = encode(scene((100, 90), (50, 45)), form)
         for _ in range(25):
             data = bytearray(whole)
             for _ in range(draw.randint(1, 20)):
@@ -208,7 +208,7 @@ def test_a_subject_has_room_for_200():
 # --- zips -----------------------------------------------------------------------------------------
 
 
-def zipped(files: dict[str, bytes], method=zipfile.ZIP_DEFLATED) -> io.BytesIO:
+def zip_files(files: dict[str, bytes], method=zipfile.ZIP_DEFLATED) -> io.BytesIO:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", method) as archive:
         for name, data in files.items():
@@ -220,7 +220,7 @@ def zipped(files: dict[str, bytes], method=zipfile.ZIP_DEFLATED) -> io.BytesIO:
 def test_a_zip_s_files_come_out_whatever_their_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = ["../../a.png", "/etc/b.png", "C:\\c.png", "d/e/f.png", "😀🐈.png", "..", "a\0b.png"]
-    file = zipped({name: name.encode() for name in names})
+    file = zip_files({name: name.encode() for name in names})
     assert is_zip(file.getvalue())
     found = dict(files_in_zip(file))
     assert sorted(found.values()) == sorted(
@@ -237,7 +237,7 @@ def test_folders_and_what_systems_add_are_passed_over():
         ".DS_Store": b"x",
         "photos/Thumbs.db": b"x",
     }
-    assert [name for name, _ in files_in_zip(zipped(files))] == ["photos/1.jpg"]
+    assert [name for name, _ in files_in_zip(zip_files(files))] == ["photos/1.jpg"]
 
 
 def test_a_link_in_a_zip_is_not_followed():
@@ -250,7 +250,7 @@ def test_a_link_in_a_zip_is_not_followed():
 
 
 def test_a_bomb_is_unpacked_no_further_than_a_photo_may_be_large():
-    file = zipped({"bomb.png": bytes(200_000_000), "good.png": b"good"})
+    file = zip_files({"bomb.png": bytes(200_000_000), "good.png": b"good"})
     tracemalloc.start()
     found = dict(files_in_zip(file))
     peak = tracemalloc.get_traced_memory()[1]
@@ -261,7 +261,7 @@ def test_a_bomb_is_unpacked_no_further_than_a_photo_may_be_large():
 
 
 def test_a_zip_that_lies_about_its_sizes_is_not_believed():
-    data = bytearray(zipped({"bomb.png": bytes(40_000_000)}).getvalue())
+    data = bytearray(zip_files({"bomb.png": bytes(40_000_000)}).getvalue())
     for signature, offset in ((b"PK\x03\x04", 22), (b"PK\x01\x02", 24)):
         at = data.index(signature) + offset
         data[at : at + 4] = struct.pack("<I", 100)
@@ -271,27 +271,27 @@ def test_a_zip_that_lies_about_its_sizes_is_not_believed():
 
 def test_all_files_together_are_bounded(monkeypatch):
     monkeypatch.setattr(photos, "ZIP_BYTES", 2500)
-    file = zipped({f"{number}.png": bytes(1000) for number in range(4)})
+    file = zip_files({f"{number}.png": bytes(1000) for number in range(4)})
     found = dict(files_in_zip(file))
     assert [type(each) for each in found.values()] == [bytes, bytes, BadRequest, BadRequest]
     assert "in several parts" in str(found["3.png"])
 
 
 def test_a_zip_in_a_zip_is_no_photo():
-    inner = zipped({"a.png": encoded(scene())}).getvalue()
-    ((_, content),) = files_in_zip(zipped({"inner.zip": inner}))
+    inner = zip_files({"a.png": encode(scene())}).getvalue()
+    ((_, content),) = files_in_zip(zip_files({"inner.zip": inner}))
     with pytest.raises(BadRequest, match="ZIP archive, which is not opened here"):
         open_photo(content)
 
 
 def test_too_many_files_are_refused():
-    file = zipped({f"{number}.png": b"" for number in range(ZIP_FILES + 1)})
+    file = zip_files({f"{number}.png": b"" for number in range(ZIP_FILES + 1)})
     with pytest.raises(BadRequest, match="1001 files; at most 1000"):
         list(files_in_zip(file))
 
 
 def test_an_endless_list_of_files_is_refused_unread(monkeypatch):
-    file = zipped({f"{number:0200d}.png": b"" for number in range(4500)})
+    file = zip_files({f"{number:0200d}.png": b"" for number in range(4500)})
 
     def read(*_):
         raise AssertionError("the list was read")
@@ -302,7 +302,7 @@ def test_an_endless_list_of_files_is_refused_unread(monkeypatch):
 
 
 def test_a_locked_file_is_said():
-    file = zipped({"a.png": b"x"})
+    file = zip_files({"a.png": b"x"})
     data = bytearray(file.getvalue())
     data[data.index(b"PK\x03\x04") + 6] |= 1
     data[data.index(b"PK\x01\x02") + 8] |= 1
@@ -312,20 +312,20 @@ def test_a_locked_file_is_said():
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_methods_that_unpack_without_bounds_are_not_used(method):
-    ((_, error),) = files_in_zip(zipped({"a.png": bytes(1000)}, method))
+    ((_, error),) = files_in_zip(zip_files({"a.png": bytes(1000)}, method))
     assert "packed in an unusual way" in str(error)
 
 
 @pytest.mark.parametrize("keep", [0, 10, 40, 200])
 def test_a_cut_zip_is_said(keep):
-    data = zipped({"a.png": encoded(scene())}).getvalue()[:keep]
+    data = zip_files({"a.png": encode(scene())}).getvalue()[:keep]
     with pytest.raises(BadRequest, match="zip is damaged or cut off"):
         list(files_in_zip(io.BytesIO(data)))
 
 
 def test_a_small_zip64_is_read(monkeypatch):
     monkeypatch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 0)  # so that zipfile writes one
-    file = zipped({"a.png": b"a"})
+    file = zip_files({"a.png": b"a"})
     monkeypatch.undo()
     assert b"PK\x06\x06" in file.getvalue()
     assert list(files_in_zip(file)) == [("a.png", b"a")]
@@ -338,7 +338,7 @@ def test_a_small_zip64_is_read(monkeypatch):
 
 def test_damage_within_a_zip_is_always_a_sentence():
     draw = random.Random(7)
-    whole = zipped({f"{n}.png": random.Random(n).randbytes(300) for n in range(3)}).getvalue()
+    whole = zip_files({f"{n}.png": random.Random(n).randbytes(300) for n in range(3)}).getvalue()
     for _ in range(300):
         data = bytearray(whole)
         for _ in range(draw.randint(1, 8)):
@@ -354,7 +354,7 @@ def test_damage_within_a_zip_is_always_a_sentence():
 def test_the_same_photo_in_another_file_is_alike_and_another_view_is_not():
     first = facts_of(scene())
     smaller = scene().resize((360, 240))
-    again = facts_of(open_photo(encoded(smaller, "JPEG", quality=60)))
+    again = facts_of(open_photo(encode(smaller, "JPEG", quality=60)))
     other = facts_of(scene(at=(150, 200), seed=1))
     assert first.digest != again.digest
     assert facts_of(scene()).digest == first.digest

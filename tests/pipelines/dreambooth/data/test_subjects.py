@@ -13,7 +13,7 @@ from pipelines.core.errors import BadRequest, NotFound
 from pipelines.dreambooth.data import subjects
 from pipelines.dreambooth.data.examples import examples, take_example
 from pipelines.dreambooth.data.subjects import FOLDER, MAX_NAME, Subject
-from tests.pipelines.dreambooth.data.test_photos import encoded, scene
+from tests.pipelines.dreambooth.data.test_photos import encode, scene
 
 
 @pytest.fixture
@@ -22,8 +22,8 @@ def subject(tmp_path) -> Subject:
 
 
 def test_what_was_added_comes_back(subject):
-    first = subject.add("one.png", encoded(scene()))
-    second = subject.add("two.jpg", encoded(scene(at=(100, 200), seed=2), "JPEG"), "a [trigger]!")
+    first = subject.add("one.png", encode(scene()))
+    second = subject.add("two.jpg", encode(scene(at=(100, 200), seed=2), "JPEG"), "a [trigger]!")
     again = Subject.open(subject.home, subject.id)
     assert again == subject
     assert [photo.id for photo in again.photos] == [first.id, second.id]
@@ -34,7 +34,7 @@ def test_what_was_added_comes_back(subject):
 
 
 def test_images_have_the_size_that_was_asked_for_and_hold_the_subject(subject):
-    photo = subject.add("one.png", encoded(scene(at=(400, 160))))
+    photo = subject.add("one.png", encode(scene(at=(400, 160))))
     assert photo.image(128).size == (128, 128)
     assert photo.image((64, 128)).size == (64, 128)
     assert photo.image((192, 128)).size == (192, 128)
@@ -44,7 +44,7 @@ def test_images_have_the_size_that_was_asked_for_and_hold_the_subject(subject):
 
 
 def test_a_focus_set_by_hand_moves_the_crop_and_can_be_taken_back(subject):
-    photo = subject.add("one.png", encoded(scene()))
+    photo = subject.add("one.png", encode(scene()))
     moved = subject.change_photo(photo.id, focus=(0.0, 0.5))
     assert moved.crop() == (0, 0, 320, 320)
     assert moved.chosen
@@ -54,14 +54,14 @@ def test_a_focus_set_by_hand_moves_the_crop_and_can_be_taken_back(subject):
 
 @pytest.mark.parametrize("focus", [(-0.1, 0.5), (0.5, 1.1), (float("nan"), 0.5), (9.0, 9.0)])
 def test_a_focus_outside_is_refused(subject, focus):
-    photo = subject.add("one.png", encoded(scene()))
+    photo = subject.add("one.png", encode(scene()))
     with pytest.raises(BadRequest, match="must be between 0"):
         subject.change_photo(photo.id, focus=focus)
     assert subject.photos == [photo]
 
 
 def test_the_same_photo_ten_times_is_taken_once(subject):
-    data = encoded(scene())
+    data = encode(scene())
     subject.add("first.png", data)
     for number in range(9):
         with pytest.raises(BadRequest, match=r"here already, as first\.png"):
@@ -71,18 +71,18 @@ def test_the_same_photo_ten_times_is_taken_once(subject):
 
 
 def test_the_same_pixels_in_another_format_are_the_same_photo(subject):
-    subject.add("first.png", encoded(scene()))
+    subject.add("first.png", encode(scene()))
     with pytest.raises(BadRequest, match="here already"):
-        subject.add("again.webp", encoded(scene(), "WEBP", lossless=True))
+        subject.add("again.webp", encode(scene(), "WEBP", lossless=True))
 
 
 def test_small_blurred_and_like_photos_are_taken_and_remarked_upon(subject):
-    good = subject.add("good.png", encoded(scene()))
-    small = subject.add("small.png", encoded(scene((300, 200), (150, 100), seed=4)))
+    good = subject.add("good.png", encode(scene()))
+    small = subject.add("small.png", encode(scene((300, 200), (150, 100), seed=4)))
     soft = scene(at=(90, 90), seed=5).filter(ImageFilter.GaussianBlur(5))
-    blurred = subject.add("blurred.png", encoded(soft))
-    like = subject.add("like.jpg", encoded(scene(), "JPEG", quality=70))
-    other = subject.add("other.png", encoded(scene(at=(380, 100), seed=6)))
+    blurred = subject.add("blurred.png", encode(soft))
+    like = subject.add("like.jpg", encode(scene(), "JPEG", quality=70))
+    other = subject.add("other.png", encode(scene(at=(380, 100), seed=6)))
     said = {p.name: [str(remark) for remark in subject.remarks(p)] for p in subject.photos}
     assert said[good.name] == said[other.name] == []
     assert said[small.name] == ["Small: 300 × 200 pixels. It will be enlarged."]
@@ -93,9 +93,9 @@ def test_small_blurred_and_like_photos_are_taken_and_remarked_upon(subject):
 def test_there_is_room_for_200(subject, monkeypatch):
     monkeypatch.setattr("pipelines.dreambooth.data.photos.MAX_PHOTOS", 2)
     for number in range(2):
-        subject.add(f"{number}.png", encoded(scene(seed=number)))
+        subject.add(f"{number}.png", encode(scene(seed=number)))
     with pytest.raises(BadRequest, match="at most 2 photos"):
-        subject.add("3.png", encoded(scene(seed=3)))
+        subject.add("3.png", encode(scene(seed=3)))
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_there_is_room_for_200(subject, monkeypatch):
     ],
 )
 def test_a_file_s_name_is_only_shown(subject, name, shown):
-    photo = subject.add(name, encoded(scene()))
+    photo = subject.add(name, encode(scene()))
     assert photo.name == shown
     files = {path for path in subject.home.rglob("*") if path.is_file()}
     assert files == {subject.folder / "subject.json", photo.path}
@@ -153,7 +153,7 @@ def test_words_change_and_stay(subject):
 
 
 def test_a_caption_says_where_the_subject_is(subject):
-    photo = subject.add("one.png", encoded(scene()))
+    photo = subject.add("one.png", encode(scene()))
     assert subject.change_photo(photo.id, caption=" a [trigger]\non grass").caption == (
         "a [trigger] on grass"
     )
@@ -172,7 +172,7 @@ def test_ids_that_stand_for_nothing(tmp_path, id):
 
 
 def test_a_photo_that_is_not_there(subject):
-    photo = subject.add("one.png", encoded(scene()))
+    photo = subject.add("one.png", encode(scene()))
     with pytest.raises(NotFound):
         subject.photo("0" * 32)
     photo.path.unlink()
@@ -181,8 +181,8 @@ def test_a_photo_that_is_not_there(subject):
 
 
 def test_removed_photos_and_deleted_subjects_leave_nothing(subject):
-    photo = subject.add("one.png", encoded(scene()))
-    subject.add("two.png", encoded(scene(seed=2)))
+    photo = subject.add("one.png", encode(scene()))
+    subject.add("two.png", encode(scene(seed=2)))
     subject.remove(photo.id)
     assert not photo.path.exists()
     assert [each.name for each in Subject.open(subject.home, subject.id).photos] == ["two.png"]
@@ -191,7 +191,7 @@ def test_removed_photos_and_deleted_subjects_leave_nothing(subject):
 
 
 def test_a_full_disk_leaves_the_subject_as_it_was(subject, monkeypatch):
-    kept = subject.add("one.png", encoded(scene()))
+    kept = subject.add("one.png", encode(scene()))
     original, calls = os.replace, []
 
     def full(source, target):
@@ -202,7 +202,7 @@ def test_a_full_disk_leaves_the_subject_as_it_was(subject, monkeypatch):
 
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OSError, match="No space"):
-        subject.add("two.png", encoded(scene(seed=2)))
+        subject.add("two.png", encode(scene(seed=2)))
     monkeypatch.undo()
     assert subject.photos == [kept]
     assert Subject.open(subject.home, subject.id) == subject
@@ -211,7 +211,7 @@ def test_a_full_disk_leaves_the_subject_as_it_was(subject, monkeypatch):
 
 
 def test_the_list_is_plain_json_without_paths(subject):
-    subject.add("one.png", encoded(scene()))
+    subject.add("one.png", encode(scene()))
     text = (subject.folder / "subject.json").read_text(encoding="utf-8")
     assert str(subject.home) not in text
     assert json.loads(text)["photos"][0]["name"] == "one.png"

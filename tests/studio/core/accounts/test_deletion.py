@@ -25,7 +25,7 @@ from studio.core.settings import StoredSettings
 from studio.core.store import FILE_NAME, Store
 from tests.packages import palette_in
 from tests.patience import wait_until
-from tests.pipelines.dreambooth.data.test_photos import encoded
+from tests.pipelines.dreambooth.data.test_photos import encode
 from tests.studio.core.test_earlier_home import GUEST, unpack
 from tests.studio.engines import Draw, DrawRequest
 from tests.studio.live import build_api
@@ -149,7 +149,7 @@ def test_everything_goes_by_the_api_as_a_job(tmp_path):
     studio = open_studio(Options(tmp_path / "home", device="cpu", offline=True))
     try:
         client = TestClient(build_api(studio), "http://127.0.0.1", client=("127.0.0.1", 1))
-        picture = encoded(Image.new("RGB", (64, 64)))
+        picture = encode(Image.new("RGB", (64, 64)))
         assert client.post("/api/v1/inputs", content=picture).status_code == 201
         assert studio.quota.bytes_used("local") > 0
         studio.jobs._chores.start()
@@ -192,7 +192,7 @@ class Desk:
             {KIND: deletion},
         )
 
-    def ended(self, owner: str, job_id: str):
+    def wait_for_end(self, owner: str, job_id: str):
         return wait_until(lambda: (now := self.jobs.get(owner, job_id)).ended and now)
 
 
@@ -212,19 +212,19 @@ def test_running_and_waiting_jobs_are_cancelled_before_anything_is_deleted(desk)
     desk.jobs.start()
     assert wait_until(lambda: desk.jobs.get("ada", running.id).state == "running")
     job = desk.jobs.submit("ada", KIND, EverythingRequest())
-    assert desk.ended("ada", job.id).state == DONE
+    assert desk.wait_for_end("ada", job.id).state == DONE
     assert desk.watcher.seen == [CANCELLED, CANCELLED]
     assert {desk.jobs.get("ada", each.id).state for each in (running, waiting)} == {CANCELLED}
     assert desk.jobs.get("ada", job.id).result["deleted"] == 7
     desk.engine.hold.set()
-    assert desk.ended("bob", other.id).state == DONE
+    assert desk.wait_for_end("bob", other.id).state == DONE
     assert desk.jobs.delete_all("ada") == 3
 
 
 def test_what_cannot_be_deleted_is_told(desk):
     desk.watcher.refusal = BadRequest("{name} is being made. Stop it first.", name="Brief")
     desk.jobs.start()
-    job = desk.ended("ada", desk.jobs.submit("ada", KIND, EverythingRequest()).id)
+    job = desk.wait_for_end("ada", desk.jobs.submit("ada", KIND, EverythingRequest()).id)
     assert (job.state, str(job.error)) == (FAILED, "Brief is being made. Stop it first.")
 
 

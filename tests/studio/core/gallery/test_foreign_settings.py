@@ -25,10 +25,10 @@ def png(**texts: str) -> bytes:
     for name, text in texts.items():
         keyword = {"xmp": "XML:com.adobe.xmp"}.get(name, name.replace("__", "-"))
         info.add_itxt(keyword, text)
-    return saved("PNG", pnginfo=info)
+    return save_with("PNG", pnginfo=info)
 
 
-def saved(form: str, **options) -> bytes:
+def save_with(form: str, **options) -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, form, **options)
     return buffer.getvalue()
@@ -40,7 +40,7 @@ def exif(form: str, *, inner: dict | None = None, outer: dict | None = None) -> 
         block[tag] = value
     for tag, value in (inner or {}).items():
         block.get_ifd(IFD.Exif)[tag] = value
-    return saved(form, exif=block)
+    return save_with(form, exif=block)
 
 
 SWARM = {
@@ -188,7 +188,7 @@ def test_novelai_is_read():
     assert (read["Schedule type"], read["Software"]) == ("Karras", "NovelAI")
 
 
-def hidden(text: str, packed: bool, size=(40, 30), claimed: int | None = None) -> bytes:
+def hide_text(text: str, packed: bool, size=(40, 30), claimed: int | None = None) -> bytes:
     """A PNG with a text in the lowest bits of its transparency, down the columns."""
     body = gzip.compress(text.encode()) if packed else text.encode()
     head = b"stealth_pngcomp" if packed else b"stealth_pnginfo"
@@ -206,14 +206,14 @@ def hidden(text: str, packed: bool, size=(40, 30), claimed: int | None = None) -
 def test_settings_in_the_transparency_are_read():
     comment = json.dumps({"steps": 28, "seed": 5, "scale": 5.0, "uc": "lowres", "sampler": "ddim"})
     texts = {"Description": "1girl", "Software": "NovelAI", "Source": "SDXL", "Comment": comment}
-    read = read_settings(hidden(json.dumps(texts), packed=True, size=(80, 60)))
+    read = read_settings(hide_text(json.dumps(texts), packed=True, size=(80, 60)))
     assert (read["prompt"], read["Seed"], read["Software"]) == ("1girl", "5", "NovelAI")
     for packed in (False, True):
-        read = read_settings(hidden(f"a mug\n{FACTS}", packed))
+        read = read_settings(hide_text(f"a mug\n{FACTS}", packed))
         assert (read["prompt"], read["Steps"]) == ("a mug", "20")
-    assert read_settings(hidden("", packed=True, claimed=2**32 - 1)) == {}
-    assert read_settings(hidden("[1]", packed=False)) == {}
-    bomb = hidden("x" * 50_000_000, packed=True, size=(900, 700))
+    assert read_settings(hide_text("", packed=True, claimed=2**32 - 1)) == {}
+    assert read_settings(hide_text("[1]", packed=False)) == {}
+    bomb = hide_text("x" * 50_000_000, packed=True, size=(900, 700))
     with pytest.raises(BadRequest, match="2000000 characters; at most 200000"):
         read_settings(bomb)
 
@@ -352,18 +352,18 @@ def test_a_text_that_was_left_out_is_told():
     info = PngInfo()
     info.add_text("workflow", "x" * 9_000_000, zip=True)
     with pytest.raises(BadRequest, match="too long to be read, or damaged: workflow"):
-        read_settings(saved("PNG", pnginfo=info))
+        read_settings(save_with("PNG", pnginfo=info))
 
 
 @pytest.mark.parametrize(
     "data",
     [
-        saved("PNG"),
+        save_with("PNG"),
         png(Software="Krita", Comment="by hand", Author="Ada"),
         png(Comment='{"steps": "up the hill"}'),
         exif("JPEG", inner={Base.UserComment: b"ASCII\0\0\0Screenshot"}),
         exif("JPEG", outer={Base.ImageDescription: "At the sea", Base.Make: "Camera: one"}),
-        saved("JPEG", comment=b"CREATOR: gd-jpeg v1.0"),
+        save_with("JPEG", comment=b"CREATOR: gd-jpeg v1.0"),
     ],
 )
 def test_a_picture_without_settings_has_none(data):
@@ -459,7 +459,7 @@ WRITTEN = "a mug\nNegative prompt: blur\nSteps: 20, Sampler: Euler a, CFG scale:
     [
         png(Description=WRITTEN),
         png(Comment=WRITTEN),
-        saved("JPEG", comment=WRITTEN.encode()),
+        save_with("JPEG", comment=WRITTEN.encode()),
         exif("JPEG", outer={0x9C9C: WRITTEN.encode("utf-16-le") + b"\0\0"}),
         exif("WEBP", outer={0x010E: WRITTEN}),
         png(parameters=WRITTEN + "\0"),
@@ -525,7 +525,7 @@ def test_loras_negative_prompts_and_styles_of_fooocus_are_kept():
 def test_settings_in_xmp_are_found_within_its_markup():
     words = f"a mug &amp; a cup&#xA;{FACTS}"
     xmp = f"<rdf:li xml:lang='x-default'>{words}</rdf:li>".encode()
-    assert read_settings(saved("JPEG", xmp=xmp))["prompt"] == "a mug & a cup"
+    assert read_settings(save_with("JPEG", xmp=xmp))["prompt"] == "a mug & a cup"
 
 
 def test_a_prompt_with_colons_is_none_of_parameters():
@@ -547,4 +547,4 @@ def test_names_in_other_letters_and_sizes_of_other_signs_are_read():
 def test_quotation_marks_of_windows_are_none_of_control_characters():
     info = PngInfo()
     info.add(b"tEXt", b"parameters\0" + f"“mug” – it’s 5 €\n{FACTS}".encode("cp1252"))
-    assert read_settings(saved("PNG", pnginfo=info))["prompt"] == "“mug” – it’s 5 €"
+    assert read_settings(save_with("PNG", pnginfo=info))["prompt"] == "“mug” – it’s 5 €"

@@ -205,10 +205,10 @@ def test_a_full_disk_is_said_and_leaves_no_file(tmp_path, monkeypatch, call, num
 
 
 def test_another_error_while_saving_is_not_called_a_full_disk(tmp_path, monkeypatch):
-    def broken(*_):
+    def fail(*_):
         raise OSError(errno.EIO, "broken")
 
-    monkeypatch.setattr(os, "fsync", broken)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="broken") as caught:
         save_png(Image.new("RGB", (8, 6)), tmp_path / "a.png", None)
     assert caught.value.errno == errno.EIO

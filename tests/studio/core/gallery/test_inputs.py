@@ -151,18 +151,18 @@ def test_a_full_disk_is_said_and_leaves_no_row(desk, monkeypatch):
 # --- the gallery and the quota --------------------------------------------------------------------
 
 
-def saved(desk, owner, size=(40, 30)):
+def save_picture(desk, owner, size=(40, 30)):
     image = Image.new("RGB", size, "blue")
     return desk.gallery.save(owner, "job", 0, "text_to_image", image, {"prompt": "x"})
 
 
 def test_a_gallery_picture_is_brought_in(desk):
-    kept = desk.inputs.from_gallery(ANN, saved(desk, ANN).id)
+    kept = desk.inputs.from_gallery(ANN, save_picture(desk, ANN).id)
     assert desk.inputs.open(ANN, kept.id).getpixel((0, 0)) == (0, 0, 255)
 
 
 def test_another_s_gallery_picture_is_not_found(desk):
-    row = saved(desk, ANN)
+    row = save_picture(desk, ANN)
     with pytest.raises(NotFound):
         desk.inputs.from_gallery(BEN, row.id)
 
@@ -280,7 +280,7 @@ def test_a_damaged_file_is_said_so_and_is_whole_again_when_it_is_brought_in(desk
 
 
 def test_a_damaged_picture_of_the_gallery_is_said_so(desk):
-    row = saved(desk, ANN)
+    row = save_picture(desk, ANN)
     path = desk.gallery.path(ANN, row.id)
     path.write_bytes(path.read_bytes()[:60])
     for use in (desk.inputs.from_gallery, desk.gallery.thumbnail):

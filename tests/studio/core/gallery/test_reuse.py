@@ -73,8 +73,8 @@ def test_what_was_never_written_is_not_made_up():
 
 
 @pytest.fixture
-def unused(tmp_path):
-    """``unused(parameters, models, samplers)`` in a studio with the shipped control models."""
+def find_unused(tmp_path):
+    """``find_unused(parameters, models, samplers)`` in a studio with the shipped control models."""
 
     def names(parameters, models, samplers):
         return reuse.unused_settings(parameters, models, samplers, ControlCatalog(tmp_path))
@@ -82,7 +82,7 @@ def unused(tmp_path):
     return names
 
 
-def test_what_cannot_be_taken_over_is_named(unused):
+def test_what_cannot_be_taken_over_is_named(find_unused):
     text = (
         "a mug\nSteps: 9999, Sampler: DPM++ 2M Karras, CFG scale: 7, Seed: 1, Size: 512x512, "
         "Model hash: 6ce0161689, Model: v1-5-pruned, VAE: vae-ft-mse, Denoising strength: 0.7, "
@@ -95,9 +95,9 @@ def test_what_cannot_be_taken_over_is_named(unused):
     here = Samplers()
     expected = {"Steps", "Model", "VAE", "Style"}
     expected |= {f"ControlNet {number}" for number in (1, 2, 3)}  # model, module, one too many
-    assert unused(parse_parameters(text), {"starter"}, here) == expected
+    assert find_unused(parse_parameters(text), {"starter"}, here) == expected
     expected.discard("Model")
-    assert unused(parse_parameters(text), {"v1-5-pruned"}, here) == expected
+    assert find_unused(parse_parameters(text), {"v1-5-pruned"}, here) == expected
 
 
 @pytest.mark.parametrize(
@@ -109,17 +109,19 @@ def test_what_cannot_be_taken_over_is_named(unused):
         ({}, set()),
     ],
 )
-def test_samplers_schedules_and_sizes_that_are_not_here_are_named(parameters, expected, unused):
-    assert unused(parameters, {"starter"}, Samplers()) == expected
+def test_samplers_schedules_and_sizes_that_are_not_here_are_named(
+    parameters, expected, find_unused
+):
+    assert find_unused(parameters, {"starter"}, Samplers()) == expected
 
 
-def test_everything_that_atelier_writes_it_can_take_over(unused):
+def test_everything_that_atelier_writes_it_can_take_over(find_unused):
     unit = ControlUnit(picture="0" * 32, preprocessor="depth", model="starter-controlnet-depth")
     request = ControlRequest(prompt="a mug", model="starter", sampler="DDIM", eta=0.5, steps=9,
                              units=[unit])  # fmt: skip
     extra = {"Model hash": "0123456789", "RNG": "CPU", "torch": "2.0"}
     text = format_parameters(parameters_of(request.model_dump(mode="json"), (128, 128), extra))
-    assert unused(parse_parameters(text), {"starter"}, Samplers()) == set()
+    assert find_unused(parse_parameters(text), {"starter"}, Samplers()) == set()
 
 
 def test_a_variation_is_written_with_a1111s_keys_and_read_back():
@@ -132,10 +134,10 @@ def test_a_variation_is_written_with_a1111s_keys_and_read_back():
     assert half == {"variation": {"seed": 5, "strength": 0.5}}
 
 
-def test_a_variation_that_no_request_takes_is_left_out_and_said_to_be(unused):
+def test_a_variation_that_no_request_takes_is_left_out_and_said_to_be(find_unused):
     wild = {"Variation seed": "5", "Variation seed strength": "7"}
     assert fields_of(wild) == {}
-    assert unused(wild, {}, Samplers()) == set(wild)
+    assert find_unused(wild, {}, Samplers()) == set(wild)
 
 
 def test_a_hires_pass_is_written_with_a1111s_keys_and_read_back():
@@ -179,14 +181,14 @@ def test_of_a_changed_picture_both_strengths_are_written():
     assert fields_of(parse_parameters(format_parameters(facts)))["hires"]["strength"] == 0.3
 
 
-def test_an_upscaler_that_is_not_here_is_named(unused):
+def test_an_upscaler_that_is_not_here_is_named(find_unused):
     text = ("a mug\nSteps: 20, Sampler: Euler, Seed: 1, Denoising strength: 0.4, Hires upscale: 2, "
             "Hires steps: 0, Hires upscaler: R-ESRGAN 4x+, Version: v1.10.1")  # fmt: skip
     facts = parse_parameters(text)
     assert fields_of(facts)["hires"] == {
         "scale": 2, "strength": 0.4, "upscaler": "R-ESRGAN 4x+",
     }  # fmt: skip
-    assert unused(facts, {}, Samplers()) == {"Hires upscaler"}
+    assert find_unused(facts, {}, Samplers()) == {"Hires upscaler"}
 
 
 def test_a_second_pass_s_words_come_back_as_they_were_typed_from_ones_own_files_alone():
@@ -200,10 +202,10 @@ def test_a_second_pass_s_words_come_back_as_they_were_typed_from_ones_own_files_
     assert fields_of(parse_parameters(other))["hires"]["prompt"] == "a red mug"
 
 
-def test_what_the_file_says_of_its_making_is_not_told_to_be_left_out(unused):
+def test_what_the_file_says_of_its_making_is_not_told_to_be_left_out(find_unused):
     text = (
         "a mug\nSteps: 20, Sampler: Euler, Seed: 1, Size: 64x64, Denoising strength: 0.4, "
         "Init image size: 120x60, Init image hash: 0123, Postprocess upscale by: 4, "
         "Postprocess upscaler: R-ESRGAN 4x+, Postprocess upscaler 2: None, Version: v1.10.1"
     )
-    assert unused(parse_parameters(text), {}, Samplers()) == set()
+    assert find_unused(parse_parameters(text), {}, Samplers()) == set()

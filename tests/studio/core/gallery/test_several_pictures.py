@@ -62,7 +62,7 @@ class Desk:
             for at in range(count)
         ]
 
-    def ended(self, job):
+    def wait_for_end(self, job):
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             if (now := self.jobs.get(job.owner, job.id)).ended:
@@ -89,7 +89,7 @@ def test_chosen_pictures_are_deleted_while_the_device_is_busy_and_others_stay(de
     while desk.jobs.position(drawing.id) != 0:
         time.sleep(0.005)
     path = desk.gallery.path(ANN.id, mine[0])
-    done = desk.ended(desk.deletions.begin(ANN, [*mine[:-1], *others, "gone"]))
+    done = desk.wait_for_end(desk.deletions.begin(ANN, [*mine[:-1], *others, "gone"]))
     assert (done.state, done.result["deleted"]) == (DONE, AT_ONCE + 2)
     assert (done.step, done.total) == (AT_ONCE + 5, AT_ONCE + 5)
     assert desk.gallery.ids(ANN.id) == [mine[-1]]
@@ -106,7 +106,7 @@ def test_all_pictures_of_one_owner_go_with_those_brought_in(desk):
     Image.new("RGB", (8, 8), "blue").save(picture, "PNG")
     brought = desk.inputs.bring(ANN.id, picture.getvalue())
     desk.jobs.start()
-    assert desk.ended(desk.deletions.begin_all(ANN)).result["deleted"] == 4
+    assert desk.wait_for_end(desk.deletions.begin_all(ANN)).result["deleted"] == 4
     assert desk.gallery.ids(ANN.id) == []
     assert desk.gallery.ids(BEN.id) == others
     with pytest.raises(NotFound):
@@ -157,14 +157,14 @@ def test_pictures_are_found_by_their_day(desk):
     assert (span.count, span.oldest, span.newest) == (5, noon, noon + 4 * DAY)
     assert desk.gallery.span(BEN.id) is None
 
-    def found(year: int, month: int, day: int) -> list[str]:
+    def find_until(year: int, month: int, day: int) -> list[str]:
         rows = desk.gallery.search(ANN.id, until=date(year, month, day))
         return [row.id for row in rows]
 
-    assert found(2025, 3, 31) == ids[1::-1]
-    assert found(2025, 4, 30) == ids[::-1]
-    assert found(2025, 3, 29) == found(1, 1, 1) == []
-    assert found(9999, 12, 31) == ids[::-1]
+    assert find_until(2025, 3, 31) == ids[1::-1]
+    assert find_until(2025, 4, 30) == ids[::-1]
+    assert find_until(2025, 3, 29) == find_until(1, 1, 1) == []
+    assert find_until(9999, 12, 31) == ids[::-1]
 
 
 def test_a_zip_of_pictures_holds_what_is_there_and_is_sent_in_pieces(desk):

@@ -36,7 +36,7 @@ class Desk:
     def submit(self, owner=ANN, **request):
         return self.jobs.submit(owner, "draw", DrawRequest(**request))
 
-    def ended(self, job):
+    def wait_for_end(self, job):
         wait_until(lambda: self.jobs.get(job.owner, job.id).ended)
         return self.jobs.get(job.owner, job.id)
 
@@ -56,7 +56,7 @@ def desk(tmp_path):
 def test_a_job_is_run_and_its_pictures_are_saved_in_order(desk):
     desk.jobs.start()
     job = desk.submit(pictures=3, sheet=True)
-    done = desk.ended(job)
+    done = desk.wait_for_end(job)
     assert (done.state, done.step, done.total) == ("done", 6, 6)
     assert done.result == {"pictures": 3}
     rows = desk.gallery.of_job(ANN, job.id)
@@ -85,7 +85,7 @@ def test_the_worker_keeps_to_the_fair_order_and_positions_say_it(desk):
     assert desk.jobs.count_unfinished() == 4
     desk.draw.hold.set()
     for job in jobs:
-        desk.ended(job)
+        desk.wait_for_end(job)
     assert desk.draw.runs == ["a0", "b1", "a1", "a2"]
     assert desk.draw.owners == [ANN, BEN, ANN, ANN]
     assert desk.jobs.position(first.id) is None
@@ -149,7 +149,7 @@ def test_a_running_job_shows_its_newest_progress_and_preview(desk):
     assert str(now.note) == "Drawing"
     assert desk.jobs.preview(ANN, job.id).size == (40, 30)
     desk.jobs.cancel(ANN, job.id)
-    desk.ended(job)
+    desk.wait_for_end(job)
     assert desk.jobs.preview(ANN, job.id) is None
 
 
@@ -159,35 +159,35 @@ def test_cancelling_takes_effect_within_a_step_and_keeps_what_is_painted(desk):
     wait_until(lambda: desk.gallery.of_job(ANN, job.id), every=0.002)
     before = desk.jobs.get(ANN, job.id).step
     desk.jobs.cancel(ANN, job.id)
-    cancelled = desk.ended(job)
+    cancelled = desk.wait_for_end(job)
     assert cancelled.state == "cancelled"
     assert before <= desk.draw.stopped_after <= before + 6
     assert len(desk.gallery.of_job(ANN, job.id)) >= 1
     following = desk.submit()
-    assert desk.ended(following).state == "done", "the device is free again"
+    assert desk.wait_for_end(following).state == "done", "the device is free again"
 
 
 def test_cancelling_a_queued_job_never_runs_it_and_an_ended_one_stays_ended(desk):
     job = desk.submit(prompt="never")
     assert desk.jobs.cancel(ANN, job.id).state == "cancelled"
     desk.jobs.start()
-    done = desk.ended(desk.submit(prompt="done"))
+    done = desk.wait_for_end(desk.submit(prompt="done"))
     assert desk.jobs.cancel(ANN, done.id).state == "done"
     assert desk.draw.runs == ["done"]
 
 
 def test_a_failed_job_says_why_and_can_be_sent_again(desk):
     desk.jobs.start()
-    job = desk.ended(desk.submit(failure="user"))
+    job = desk.wait_for_end(desk.submit(failure="user"))
     assert job.state == "failed"
     assert str(job.error) == "The brush has 1 hairs; it needs at least 3."
-    bug = desk.ended(desk.submit(failure="bug"))
+    bug = desk.wait_for_end(desk.submit(failure="bug"))
     assert str(bug.error) == "ZeroDivisionError: the canvas has no width"
     again = desk.jobs.retry(ANN, job.id)
     assert again.id != job.id
     assert again.request == job.request
-    desk.ended(again)
-    assert desk.ended(desk.submit()).state == "done", "the worker goes on"
+    desk.wait_for_end(again)
+    assert desk.wait_for_end(desk.submit()).state == "done", "the worker goes on"
 
 
 def test_only_an_ended_job_is_sent_again(desk):
@@ -198,7 +198,7 @@ def test_only_an_ended_job_is_sent_again(desk):
 def test_another_owner_finds_nothing(desk):
     desk.jobs.start()
     job = desk.submit(ANN)
-    desk.ended(job)
+    desk.wait_for_end(job)
     for method in (desk.jobs.get, desk.jobs.cancel, desk.jobs.retry, desk.jobs.preview):
         with pytest.raises(NotFound):
             method(BEN, job.id)
@@ -233,19 +233,19 @@ def test_a_full_disk_fails_the_job_with_a_sentence_and_keeps_its_request(desk, m
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        job = desk.ended(desk.submit())
+        job = desk.wait_for_end(desk.submit())
     assert job.state == "failed"
     assert "free" in str(job.error)
     assert "outputs" not in str(job.error)  # guests read it
     assert "outputs" in caplog.text
     assert desk.gallery.search(ANN) == []
     assert not [path for path in (desk.home / "outputs").rglob("*") if path.is_file()]
-    assert desk.ended(desk.jobs.retry(ANN, job.id)).state == "done"
+    assert desk.wait_for_end(desk.jobs.retry(ANN, job.id)).state == "done"
 
 
 def test_an_engine_that_finds_the_disk_full_is_told_so_in_a_sentence(desk):
     desk.jobs.start()
-    job = desk.ended(desk.submit(failure="disk"))
+    job = desk.wait_for_end(desk.submit(failure="disk"))
     assert job.state == "failed"
     assert str(job.error).startswith("The disk is full: ")
 
@@ -264,7 +264,7 @@ def test_a_database_that_cannot_be_written_for_a_while_loses_no_job(desk, monkey
 
     monkeypatch.setattr(desk.store, "write", write_at_third_try)
     desk.jobs.start()
-    assert desk.ended(desk.submit()).state == "done"
+    assert desk.wait_for_end(desk.submit()).state == "done"
     assert refused.count("written") == 2  # the start and the end
     assert len(refused) == 6
 
@@ -290,7 +290,7 @@ def test_a_picture_that_is_painted_while_another_program_holds_the_database_is_k
 
     monkeypatch.setattr(desk.gallery, "save", hold_then_save)
     desk.jobs.start()
-    job = desk.ended(desk.submit(pictures=2, steps=3))
+    job = desk.wait_for_end(desk.submit(pictures=2, steps=3))
     other.close()
     assert job.state == "done"
     assert len(waited) >= 4
@@ -303,7 +303,7 @@ def test_a_guest_s_quota_holds_for_jobs_that_were_queued_before_it_was_reached(d
     monkeypatch.setattr(desk.quota, "bytes_used", lambda owner=None: len(
         desk.gallery.of_job(guest, job.id)) * 300 * 10**6)  # fmt: skip
     desk.jobs.start()
-    ended = desk.ended(job)
+    ended = desk.wait_for_end(job)
     assert (ended.state, ended.error.values["limit"]) == ("failed", "500 MB")
     assert len(desk.gallery.of_job(guest, job.id)) == 2
 
@@ -312,7 +312,7 @@ def test_a_stored_request_that_is_no_longer_taken_fails_with_its_field(desk):
     job = desk.submit()
     desk.store.write('UPDATE jobs SET request = \'{"steps": "many"}\'')
     desk.jobs.start()
-    assert "steps cannot be many" in str(desk.ended(job).error)
+    assert "steps cannot be many" in str(desk.wait_for_end(job).error)
     with pytest.raises(BadRequest, match="steps cannot be many"):
         desk.jobs.retry(ANN, job.id)
 
@@ -326,10 +326,10 @@ def test_a_stored_request_with_a_setting_that_there_no_longer_is_is_run_without_
     request = json.dumps(job.request | {"brush": "soft"})
     desk.store.write("UPDATE jobs SET request = ?", (request,))
     desk.jobs.start()
-    assert desk.ended(job).state == "done"
+    assert desk.wait_for_end(job).state == "done"
     again = desk.jobs.retry(ANN, job.id)
     assert "brush" not in again.request
-    assert desk.ended(again).state == "done"
+    assert desk.wait_for_end(again).state == "done"
 
 
 def test_a_stopped_studio_gives_its_running_job_back_to_the_queue(desk):
@@ -380,7 +380,7 @@ def test_what_was_saved_before_a_crash_is_not_saved_twice(desk):
 
     saved = desk.gallery.save(ANN, job.id, 0, "draw", Image.new("RGB", (8, 8)), {"prompt": "x"})
     desk.jobs.start()
-    desk.ended(job)
+    desk.wait_for_end(job)
     rows = desk.gallery.of_job(ANN, job.id)
     assert [row.position for row in rows] == [0, 1]
     assert rows[0].id == saved.id
@@ -396,7 +396,7 @@ def test_many_threads_submit_at_once_and_nothing_is_lost(desk):
     desk.jobs.start()
     jobs = desk.jobs.list(ANN, limit=100)
     assert len({job.id for job in jobs}) == 20
-    assert all(desk.ended(job).state == "done" for job in jobs)
+    assert all(desk.wait_for_end(job).state == "done" for job in jobs)
     json.dumps([job.request for job in jobs])
 
 
@@ -421,17 +421,17 @@ def test_jobs_that_came_to_nothing_are_kept_for_a_while_only(desk, monkeypatch):
 def test_what_can_be_gone_on_with_and_what_has_pictures_stays(desk, monkeypatch):
     monkeypatch.setattr("studio.core.jobs.queue.KEPT_IN_VAIN", 0)
     desk.jobs.start()
-    done = desk.ended(desk.submit())
+    done = desk.wait_for_end(desk.submit())
     slow = desk.submit(pictures=2, seconds=0.05)
     wait_until(lambda: len(desk.gallery.of_job(ANN, slow.id)) == 1)
     desk.jobs.cancel(ANN, slow.id)
-    desk.ended(slow)
-    desk.ended(desk.submit())
+    desk.wait_for_end(slow)
+    desk.wait_for_end(desk.submit())
     kept = {job.id: job.state for job in desk.jobs.list(ANN)}
     assert kept[done.id] == "done"
     assert kept[slow.id] == "cancelled"
     desk.draw.resumes = True
-    failed = desk.ended(desk.submit(failure="user"))
+    failed = desk.wait_for_end(desk.submit(failure="user"))
     desk.submit()
     assert failed.id in {job.id for job in desk.jobs.list(ANN)}
 
@@ -467,7 +467,7 @@ def test_a_job_that_comes_stops_who_has_the_device_and_begins_after_that(desk):
         job = desk.submit()
         assert stop.wait(PATIENCE)
         assert not desk.draw.runs
-    assert desk.ended(job).state == "done"
+    assert desk.wait_for_end(job).state == "done"
 
 
 def test_queued_and_running_jobs_come_before_who_would_borrow_the_device(desk):
@@ -482,7 +482,7 @@ def test_queued_and_running_jobs_come_before_who_would_borrow_the_device(desk):
     desk.draw.hold.set()
     with desk.jobs.lend_device(threading.Event(), PATIENCE) as is_lent:
         assert is_lent
-        assert desk.ended(queued).state == "done"
+        assert desk.wait_for_end(queued).state == "done"
 
 
 def test_a_close_stops_who_has_the_device_and_lends_it_to_nobody_after(desk):

@@ -80,7 +80,7 @@ def desk(tmp_path, monkeypatch):
     desk.close()
 
 
-def waiting(desk: LiveDesk) -> set[str]:
+def list_waiting(desk: LiveDesk) -> set[str]:
     return set(desk.live._waiting)
 
 
@@ -88,12 +88,12 @@ def test_of_wishes_that_wait_the_newest_of_each_owner_is_painted_and_owners_take
     first = desk.wish(ANN, "a1")
     assert desk.brush.begun.acquire(timeout=PATIENCE)
     older = desk.wish(ANN, "a2")
-    wait_until(lambda: waiting(desk) == {"ann"})
+    wait_until(lambda: list_waiting(desk) == {"ann"})
     newest = desk.wish(ANN, "a3")
     with pytest.raises(Stopped):
         older.result(PATIENCE)
     others = desk.wish(BEN, "b1")
-    wait_until(lambda: waiting(desk) == {"ann", "ben"})
+    wait_until(lambda: list_waiting(desk) == {"ann", "ben"})
     desk.brush.go.release(12)
     pictures = [each.result(PATIENCE) for each in (first, newest, others)]
     assert [each.image for each in pictures] == ["a1", "a3", "b1"]
@@ -109,7 +109,7 @@ def test_a_job_that_is_queued_stops_a_live_picture_within_one_step_and_comes_fir
     with pytest.raises(Waits, match="until the jobs in the queue are done"):
         wish.result(PATIENCE)
     assert desk.brush.steps == 1
-    assert desk.ended(job).state == "done"
+    assert desk.wait_for_end(job).state == "done"
     desk.brush.go.release(4)
     assert desk.wish(ANN, "a mug").result(PATIENCE).image == "a mug"
 
@@ -120,11 +120,11 @@ def test_while_a_job_runs_a_wish_waits_and_is_painted_after_it(desk):
     assert desk.draw.painting.wait(PATIENCE)
     wish = desk.wish(ANN, "a mug")
     desk.brush.go.release(4)
-    wait_until(lambda: waiting(desk) == {"ann"})
+    wait_until(lambda: list_waiting(desk) == {"ann"})
     assert not desk.brush.painted
     desk.draw.hold.set()
     assert wish.result(PATIENCE).image == "a mug"
-    assert desk.ended(job).state == "done"
+    assert desk.wait_for_end(job).state == "done"
 
 
 def test_of_wishes_that_wait_for_a_job_the_older_is_given_up_and_not_told_to_ask_again(desk):
@@ -132,7 +132,7 @@ def test_of_wishes_that_wait_for_a_job_the_older_is_given_up_and_not_told_to_ask
     desk.submit()
     assert desk.draw.painting.wait(PATIENCE)
     older = desk.wish(ANN, "a1")
-    wait_until(lambda: waiting(desk) == {"ann"})
+    wait_until(lambda: list_waiting(desk) == {"ann"})
     first = desk.live._waiting["ann"]
     newer = desk.wish(ANN, "a2")
     wait_until(lambda: desk.live._waiting.get("ann") not in (None, first))
@@ -158,7 +158,7 @@ def test_more_wishes_than_there_is_room_for_are_told_to_wait(desk, monkeypatch):
     desk.wish(ANN, "a1")
     assert desk.brush.begun.acquire(timeout=PATIENCE)
     waits = desk.wish(BEN, "b1")
-    wait_until(lambda: waiting(desk) == {"ben"})
+    wait_until(lambda: list_waiting(desk) == {"ben"})
     with pytest.raises(Waits, match="others paint live too"):
         desk.wish(Owner("cid", "Cid", False), "c1").result(PATIENCE)
     newer = desk.wish(BEN, "b2")  # takes the place of one's own
@@ -172,7 +172,7 @@ def test_a_close_ends_what_waits_and_what_is_painted(desk):
     painted = desk.wish(ANN, "a1")
     assert desk.brush.begun.acquire(timeout=PATIENCE)
     waits = desk.wish(BEN, "b1")
-    wait_until(lambda: waiting(desk) == {"ben"})
+    wait_until(lambda: list_waiting(desk) == {"ben"})
     desk.live.close()
     desk.jobs.close()
     for each in (painted, waits):
@@ -210,7 +210,7 @@ class Clock:
         return self.time
 
 
-def paced(is_first: bool, *events: tuple[float, Progress | Picture]) -> Pace:
+def make_pace(is_first: bool, *events: tuple[float, Progress | Picture]) -> Pace:
     clock = Clock()
     pace = Pace(is_first, clock)
     for seconds, event in events:
@@ -224,17 +224,17 @@ STEPS = [Progress(step, 4) for step in range(1, 5)]
 
 
 def test_loading_and_preparing_do_not_count():
-    pace = paced(False, (0.1, NOTE), (60, NOTE), (60, STEPS[0]), (0.5, STEPS[1]))
+    pace = make_pace(False, (0.1, NOTE), (60, NOTE), (60, STEPS[0]), (0.5, STEPS[1]))
     assert pace.seconds == pytest.approx(0.6)
 
 
 def test_the_first_step_of_a_first_picture_does_not_count_and_the_others_tell_its_pace():
     slow_start = [(9.0, STEPS[0]), (0.1, STEPS[1]), (0.1, STEPS[2])]
-    assert paced(True, *slow_start[:1]).estimate() == 0
-    assert paced(True, *slow_start).estimate() == pytest.approx(0.4)
-    assert paced(False, *slow_start).estimate() == pytest.approx(9.2)
+    assert make_pace(True, *slow_start[:1]).estimate() == 0
+    assert make_pace(True, *slow_start).estimate() == pytest.approx(0.4)
+    assert make_pace(False, *slow_start).estimate() == pytest.approx(9.2)
     slow_steps = [(0.1, STEPS[0]), (3.0, STEPS[1])]
-    assert paced(False, *slow_steps).estimate() == pytest.approx(12.0)
+    assert make_pace(False, *slow_steps).estimate() == pytest.approx(12.0)
 
 
 def test_a_picture_that_takes_too_long_is_given_up_with_a_sentence(desk):

@@ -9,12 +9,12 @@ GUEST = "guest-1"
 ASK = ChatRequest(messages=(ChatMessage(role="user", content="hello"),))
 
 
-def asked(answers, talk, text="hello", **overrides):
+def ask(answers, talk, text="hello", **overrides):
     question = talk.say(text)
     return answers.start(talk.owner, talk.id, question.id, overrides)
 
 
-def ended(talk, message_id):
+def wait_for_end(talk, message_id):
     wait_until(lambda: talk.all.message(talk.owner, message_id).state != "streaming")
     return talk.all.message(talk.owner, message_id)
 

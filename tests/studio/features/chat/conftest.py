@@ -33,7 +33,7 @@ def talk(conversations):
 
 
 @pytest.fixture
-def held(conversations):
+def silent_answers(conversations):
     """Answers of a parrot that says nothing until it is allowed to."""
     parrot = Parrot(held=True)
     answers = Answers(conversations, parrot.run, None)

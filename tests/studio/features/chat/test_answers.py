@@ -25,7 +25,7 @@ from studio.features.chat.conversations import Conversations
 from studio.features.chat.records import Stale
 from tests.clock import set_clock
 from tests.patience import PROMPTLY, wait_until
-from tests.studio.features.chat.answering import ASK, asked, count_unfinished, ended
+from tests.studio.features.chat.answering import ASK, ask, count_unfinished, wait_for_end
 from tests.studio.features.chat.parrot import Parrot
 from tests.studio.features.chat.talk import ANN, BEN, Talk
 
@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[4]
 
 
 def test_an_answer_is_written_to_its_end_with_the_engines_facts(answers, talk, store):
-    answer = ended(talk, asked(answers, talk))
+    answer = wait_for_end(talk, ask(answers, talk))
     assert (answer.content, answer.state, answer.model) == ("a b c", "done", "parrot")
     assert (answer.facts["completion_tokens"], answer.error) == (3, None)
     assert talk.said == ["hello", "a b c"]
@@ -49,8 +49,8 @@ def test_an_answer_is_written_to_its_end_with_the_engines_facts(answers, talk, s
 def test_the_engine_is_asked_with_prompt_path_and_choices(answers, parrot, conversations):
     chosen = {"temperature": 0.5, "top_p": 0.9, "seed": 3}
     talk = Talk(conversations, system_prompt="Be brief.", sampling=chosen)
-    ended(talk, asked(answers, talk, "one"))
-    ended(talk, asked(answers, talk, "two", temperature=1.5, top_p=None))
+    wait_for_end(talk, ask(answers, talk, "one"))
+    wait_for_end(talk, ask(answers, talk, "two", temperature=1.5, top_p=None))
     request = parrot.requests[1]
     assert [(each.role, each.content) for each in request.messages] == [
         ("system", "Be brief."), ("user", "one"), ("assistant", "a b c"), ("user", "two"),
@@ -63,7 +63,7 @@ def test_the_engine_is_asked_with_prompt_path_and_choices(answers, parrot, conve
 def test_an_answer_that_never_came_is_not_sent_to_the_model(answers, parrot, talk):
     talk.say("one")
     talk.answer("", state="failed")
-    ended(talk, asked(answers, talk, "two"))
+    wait_for_end(talk, ask(answers, talk, "two"))
     assert [each.content for each in parrot.requests[0].messages] == ["one", "two"]
 
 
@@ -83,7 +83,7 @@ def test_of_a_conversation_longer_than_a_request_the_newest_turns_are_sent(
         )
         leaf = f"m{2 * MAX_MESSAGES - 1}"
         connection.execute("UPDATE conversations SET leaf = ?, system_prompt = 'Hm.'", (leaf,))
-    answer = ended(talk, asked(answers, talk, "last"))
+    answer = wait_for_end(talk, ask(answers, talk, "last"))
     sent = parrot.requests[0].messages
     assert [each.role for each in sent[:2]] == ["system", "user"]
     assert MAX_MESSAGES - 1 <= len(sent) <= MAX_MESSAGES
@@ -91,8 +91,8 @@ def test_of_a_conversation_longer_than_a_request_the_newest_turns_are_sent(
 
 
 def test_another_answer_is_put_beside_the_first(answers, talk):
-    first = ended(talk, asked(answers, talk))
-    second = ended(talk, answers.start(ANN, talk.id, first.parent, {"model": "owl"}))
+    first = wait_for_end(talk, ask(answers, talk))
+    second = wait_for_end(talk, answers.start(ANN, talk.id, first.parent, {"model": "owl"}))
     assert (second.place, second.siblings, second.model) == (2, 2, "owl")
     assert talk.now.model == "parrot"
 
@@ -103,7 +103,7 @@ def test_another_answer_is_put_beside_the_first(answers, talk):
 def test_a_watcher_sees_the_phases_without_the_database(conversations, talk):
     parrot = Parrot(["Hé", "", "llo "], held=True)
     answers = Answers(conversations, parrot.run, None)
-    row = asked(answers, talk)
+    row = ask(answers, talk)
     live = answers.live(ANN, row)
     wait_until(lambda: live.view().phase == "reading")
     view = live.view()
@@ -121,14 +121,14 @@ def test_a_watcher_sees_the_phases_without_the_database(conversations, talk):
     assert live.view(since=2).text == "llo "
     wait_until(lambda: live.ended)
     assert live.text == "Héllo "
-    assert ended(talk, row).content == "Héllo "
+    assert wait_for_end(talk, row).content == "Héllo "
     answers.close()
 
 
 def test_the_words_of_a_model_that_stalls_are_kept(conversations, talk):
     parrot = Parrot(["one ", "two ", "three"], held=True)
     answers = Answers(conversations, parrot.run, None)
-    row = asked(answers, talk)
+    row = ask(answers, talk)
     live = answers.live(ANN, row)
     for count, said in ((1, "one "), (1, "one two ")):
         parrot.allow(count)
@@ -142,12 +142,12 @@ def test_ten_answers_are_written_at_once(conversations):
     parrot = Parrot([f"{at} " for at in range(20)], held=True)
     answers = Answers(conversations, parrot.run, None)
     talks = [Talk(conversations, f"owner{at}") for at in range(10)]
-    rows = [asked(answers, talk) for talk in talks]
+    rows = [ask(answers, talk) for talk in talks]
     wait_until(lambda: parrot.together == 10)
     assert count_unfinished(answers) == 10
     parrot.allow(200)
     for talk, row in zip(talks, rows, strict=True):
-        assert ended(talk, row).content == "".join(parrot.words)
+        assert wait_for_end(talk, row).content == "".join(parrot.words)
     answers.close()
 
 
@@ -208,11 +208,11 @@ def test_words_are_asked_for_from_any_character_on():
 def test_stopping_stops_the_computing_within_one_token_and_keeps_the_words(conversations, talk):
     parrot = Parrot(["x "] * 1000, seconds=0.01)
     answers = Answers(conversations, parrot.run, None)
-    row = asked(answers, talk)
+    row = ask(answers, talk)
     wait_until(lambda: parrot.made >= 5)
     answers.stop(ANN, row)
     made = parrot.made
-    answer = ended(talk, row)
+    answer = wait_for_end(talk, row)
     assert parrot.made <= made + 1
     assert answer.state == "stopped"
     assert made - 1 <= answer.content.count("x ") <= made + 1
@@ -224,14 +224,14 @@ def test_stopping_stops_the_computing_within_one_token_and_keeps_the_words(conve
 def test_a_stopped_answer_is_gone_on_with_in_its_place(conversations, talk):
     parrot = Parrot(["one ", "two "], held=True)
     answers = Answers(conversations, parrot.run, None)
-    row = asked(answers, talk)
+    row = ask(answers, talk)
     parrot.allow(1)
     wait_until(lambda: answers.live(ANN, row).text)
     answers.stop(ANN, row)
-    assert ended(talk, row).content == "one "
+    assert wait_for_end(talk, row).content == "one "
     parrot.held = False
     assert answers.continue_(ANN, row, revision=talk.revision) == row
-    answer = ended(talk, row)
+    answer = wait_for_end(talk, row)
     assert (answer.content, answer.state) == ("one one two ", "done")
     request = parrot.requests[1]
     assert request.continue_last
@@ -244,20 +244,20 @@ def test_a_stopped_answer_is_gone_on_with_in_its_place(conversations, talk):
 def test_an_answer_that_was_stopped_before_its_first_word_is_begun_again(conversations, talk):
     parrot = Parrot(held=True)
     answers = Answers(conversations, parrot.run, None)
-    row = asked(answers, talk)
+    row = ask(answers, talk)
     answers.stop(ANN, row)
-    assert ended(talk, row).content == ""
+    assert wait_for_end(talk, row).content == ""
     parrot.held = False
     answers.continue_(ANN, row)
-    assert ended(talk, row).content == "a b c"
+    assert wait_for_end(talk, row).content == "a b c"
     assert not parrot.requests[1].continue_last
     answers.close()
 
 
 def test_a_cut_answer_is_gone_on_with_and_a_complete_one_is_not(answers, talk, parrot):
-    cut = ended(talk, asked(answers, talk))
+    cut = wait_for_end(talk, ask(answers, talk))
     answers.continue_(ANN, cut.id)
-    assert ended(talk, cut.id).content == "a b ca b c"
+    assert wait_for_end(talk, cut.id).content == "a b ca b c"
     wait_until(lambda: count_unfinished(answers) == 0)
     talk.say("more")
     complete = talk.answer("all", facts={"finish_reason": "stop"})
@@ -272,7 +272,7 @@ def test_a_cut_answer_is_gone_on_with_and_a_complete_one_is_not(answers, talk, p
 def test_an_answer_whose_conversation_is_deleted_is_not_computed_on(conversations, talk):
     parrot = Parrot(["x "] * 1000, seconds=0.01)
     answers = Answers(conversations, parrot.run, None)
-    asked(answers, talk)
+    ask(answers, talk)
     wait_until(lambda: parrot.made >= 2)
     conversations.delete(ANN, talk.id)
     wait_until(lambda: parrot.ended == 1)
@@ -284,7 +284,7 @@ def test_an_answer_whose_conversation_is_deleted_is_not_computed_on(conversation
 def test_closing_interrupts_what_is_written_and_keeps_its_words(conversations, talk):
     parrot = Parrot(["one ", "two "], held=True)
     answers = Answers(conversations, parrot.run, None)
-    row = asked(answers, talk)
+    row = ask(answers, talk)
     parrot.allow(1)
     wait_until(lambda: answers.live(ANN, row).text)
     answers.close()
@@ -363,12 +363,12 @@ def test_the_true_cause_of_a_failure_stands_in_the_answer(
     answers, parrot, talk, failure, sentence, content
 ):
     parrot.failure = failure
-    answer = ended(talk, asked(answers, talk))
+    answer = wait_for_end(talk, ask(answers, talk))
     assert (answer.state, str(answer.error), answer.content) == ("failed", sentence, content)
     wait_until(lambda: count_unfinished(answers) == 0)
     parrot.failure = ""
     answers.continue_(ANN, answer.id)
-    assert (ended(talk, answer.id).content, ended(talk, answer.id).error) == (
+    assert (wait_for_end(talk, answer.id).content, wait_for_end(talk, answer.id).error) == (
         content + "a b c",
         None,
     )
@@ -376,7 +376,7 @@ def test_the_true_cause_of_a_failure_stands_in_the_answer(
 
 def test_half_an_emoji_from_a_model_does_not_break_the_answer(conversations, talk):
     answers = Answers(conversations, Parrot(["\ud83d", "ok"]).run, None)
-    assert ended(talk, asked(answers, talk)).content == "?ok"
+    assert wait_for_end(talk, ask(answers, talk)).content == "?ok"
     answers.close()
 
 
@@ -393,7 +393,7 @@ def test_the_end_of_an_answer_outlives_a_disk_that_is_full_for_a_moment(
         end(*values)
 
     monkeypatch.setattr(answers._written, "end", full_at_first)
-    assert ended(talk, asked(answers, talk)).content == "a b c"
+    assert wait_for_end(talk, ask(answers, talk)).content == "a b c"
     assert len(tries) == 3
 
 

@@ -47,12 +47,12 @@ class Client:
         self.wait()
 
     def wait(self) -> None:
-        def ended() -> bool:
+        def have_all_ended() -> bool:
             self.now = self.ask("GET", f"/{self.now['id']}?drawn=true").json()
             last = [lane["messages"][-1] for lane in self.now["lanes"] if lane["messages"]]
             return all(message["state"] != "streaming" for message in last)
 
-        wait_until(ended)
+        wait_until(have_all_ended)
 
     def texts(self, lane: int = 0) -> list[str]:
         return [each["content"] for each in self.now["lanes"][lane]["messages"]]
@@ -147,10 +147,10 @@ def test_a_stream_that_is_opened_later_tells_it_from_the_beginning(ada, parrot):
     ada.change(f"/{ada.now['id']}/messages", text="go")
     parrot.allow(1)
 
-    def said() -> str:
+    def last_content() -> str:
         return ada.ask("GET", f"/{ada.now['id']}").json()["lanes"][0]["messages"][-1]["content"]
 
-    wait_until(said)
+    wait_until(last_content)
     with ada.http.stream("GET", f"{CHATS}/{ada.now['id']}/events") as stream:
         first = next(line for line in stream.iter_lines() if "tail" in line)
     assert "before" in first
@@ -421,10 +421,10 @@ def test_a_zip_of_another_program_comes_in_and_says_what_was_left_out(ada):
 
 
 def test_a_bug_is_told_in_a_sentence_without_its_inner_name(ada, studio, monkeypatch):
-    def broken(*_, **__):
+    def fail(*_, **__):
         raise KeyError(36)
 
-    monkeypatch.setattr(studio[0].conversations, "search", broken)
+    monkeypatch.setattr(studio[0].conversations, "search", fail)
     answer = ada.ask("GET", "", 500)
     assert sentence(answer).startswith("Atelier itself has failed here.")
     assert "KeyError" not in answer.text

@@ -43,7 +43,7 @@ def bring(exchange: Exchange, owner: str, data: bytes):
     return exchange.bring(owner, io.BytesIO(data), len(data)).first
 
 
-def brought_in(talk: Talk, exchange: Exchange, data: str, owner: str = BEN) -> Talk:
+def bring_in(talk: Talk, exchange: Exchange, data: str, owner: str = BEN) -> Talk:
     copy = Talk.__new__(Talk)
     copy.__dict__ |= talk.__dict__ | {"owner": owner}
     copy.id = bring(exchange, owner, data.encode()).id
@@ -51,7 +51,7 @@ def brought_in(talk: Talk, exchange: Exchange, data: str, owner: str = BEN) -> T
 
 
 def test_the_whole_tree_comes_in_again_under_new_ids_and_another_owner(talk, exchange, store):
-    copy = brought_in(talk, exchange, "".join(exchange.json_pieces(ANN, talk.id)))
+    copy = bring_in(talk, exchange, "".join(exchange.json_pieces(ANN, talk.id)))
     assert shape(copy) == shape(talk)
     assert copy.said == talk.said
     now, before = copy.now, talk.now
@@ -67,7 +67,7 @@ def test_the_whole_tree_comes_in_again_under_new_ids_and_another_owner(talk, exc
 def test_conversations_side_by_side_come_in_side_by_side(conversations, exchange):
     talk = Talk(conversations, beside=["owl"])
     question = talk.say("hello")
-    copy = brought_in(talk, exchange, "".join(exchange.json_pieces(ANN, talk.id)))
+    copy = bring_in(talk, exchange, "".join(exchange.json_pieces(ANN, talk.id)))
     lanes = conversations.lanes(BEN, copy.id)
     assert [lane.model for lane in lanes] == ["parrot", "owl"]
     assert len(conversations.edit(BEN, copy.path()[0].id, "hi", copy.revision)) == 2
@@ -84,7 +84,7 @@ def test_markdown_has_what_is_shown(talk, exchange):
 def test_an_answer_that_was_being_written_comes_in_as_interrupted(talk, exchange):
     row = talk.written.begin(ANN, talk.id, talk.say("three").id, None, "parrot")
     talk.written.add({row: "half an ans"})
-    answer = brought_in(talk, exchange, "".join(exchange.json_pieces(ANN, talk.id))).path()[-1]
+    answer = bring_in(talk, exchange, "".join(exchange.json_pieces(ANN, talk.id))).path()[-1]
     assert (answer.content, answer.state) == ("half an ans", "interrupted")
 
 
@@ -94,7 +94,7 @@ def test_an_error_goes_out_as_a_sentence_and_no_template_comes_in(talk, exchange
     file = json.loads("".join(exchange.json_pieces(ANN, talk.id)))
     assert file["lanes"][0]["messages"][-1]["error"] == "It broke."
     file["lanes"][0]["messages"][-1]["error"] = "{0:>999999999}"
-    answer = brought_in(talk, exchange, json.dumps(file)).path()[-1]
+    answer = bring_in(talk, exchange, json.dumps(file)).path()[-1]
     assert (answer.state, answer.error) == ("failed", None)
 
 
@@ -105,12 +105,12 @@ def test_a_list_of_openai_messages_comes_in(talk, exchange, wrap):
         {"role": "user", "content": [{"type": "text", "text": "hello"}], "name": "Ann"},
         {"role": "assistant", "content": "hi", "refusal": None},
     ]
-    copy = brought_in(talk, exchange, json.dumps(wrap(messages)))
+    copy = bring_in(talk, exchange, json.dumps(wrap(messages)))
     assert (copy.said, copy.now.system_prompt) == (["hello", "hi"], "Be kind.")
     assert (copy.now.title, copy.now.model) == ("hello", "smollm2-135m")
 
 
-def changed(**changes):
+def change_file(**changes):
     message = {"id": "a", "twin": "a", "parent": None, "role": "user", "content": "x",
                "created": 1.0}  # fmt: skip
     lane = {"model": "parrot", "leaf": "a", "messages": [message]}
@@ -149,22 +149,22 @@ TWICE = [{"id": "a", "twin": "a", "parent": None, "role": "user", "content": "x"
         (b'[{"role": "tool", "content": "x"}]', "role"),
         (b'[{"role": "user", "content": [{"type": "image_url"}]}]', "content"),
         (b" " * (MAX_FILE + 1), "The file has 20.000001 MB; at most 20 MB"),
-        (changed(version=2), "version"),
-        (changed(lanes=[]), "lanes"),
-        (changed(leaf="b"), "does not say which message is shown last"),
-        (changed(leaf=None), "does not say which message is shown last"),
-        (changed(parent="a"), "follows a, which does not come before it"),
-        (changed(parent="zzz"), "follows zzz"),
-        (changed(messages=TWICE), "Two messages in the file have the id a"),
-        (changed(messages=TWICE * MAX_TREE), "messages"),
-        (changed(role="system"), "role"),
-        (changed(content=7), "content"),
-        (changed(content="\ud800"), "content"),
-        (changed(created=float("nan")), "created"),
-        (changed(facts={"a": {"b": "c"}}), "facts"),
-        (changed(owner="ann"), "There is no setting called owner"),
-        (changed(sampling={"temperature": 9}), "Temperature is 9; it must be at most 2"),
-        (changed(model="x" * 201), "201 characters; at most 200"),
+        (change_file(version=2), "version"),
+        (change_file(lanes=[]), "lanes"),
+        (change_file(leaf="b"), "does not say which message is shown last"),
+        (change_file(leaf=None), "does not say which message is shown last"),
+        (change_file(parent="a"), "follows a, which does not come before it"),
+        (change_file(parent="zzz"), "follows zzz"),
+        (change_file(messages=TWICE), "Two messages in the file have the id a"),
+        (change_file(messages=TWICE * MAX_TREE), "messages"),
+        (change_file(role="system"), "role"),
+        (change_file(content=7), "content"),
+        (change_file(content="\ud800"), "content"),
+        (change_file(created=float("nan")), "created"),
+        (change_file(facts={"a": {"b": "c"}}), "facts"),
+        (change_file(owner="ann"), "There is no setting called owner"),
+        (change_file(sampling={"temperature": 9}), "Temperature is 9; it must be at most 2"),
+        (change_file(model="x" * 201), "201 characters; at most 200"),
     ],
 )
 def test_a_bad_file_is_refused_by_a_sentence_and_leaves_nothing(exchange, store, data, sentence):
@@ -174,8 +174,8 @@ def test_a_bad_file_is_refused_by_a_sentence_and_leaves_nothing(exchange, store,
 
 
 def test_the_smallest_good_file_is_taken(exchange):
-    assert bring(exchange, ANN, changed().encode()).model == "parrot"
-    assert bring(exchange, ANN, b"\xef\xbb\xbf" + changed(title="A\nB").encode()).title == "A B"
+    assert bring(exchange, ANN, change_file().encode()).model == "parrot"
+    assert bring(exchange, ANN, b"\xef\xbb\xbf" + change_file(title="A\nB").encode()).title == "A B"
 
 
 def test_the_largest_tree_comes_in_within_seconds(talk, exchange):
@@ -184,7 +184,7 @@ def test_the_largest_tree_comes_in_within_seconds(talk, exchange):
          "role": ("user", "assistant")[at % 2], "created": 1}
         for at in range(MAX_TREE)
     ]  # fmt: skip
-    copy = brought_in(talk, exchange, changed(messages=messages, leaf=str(MAX_TREE - 1)))
+    copy = bring_in(talk, exchange, change_file(messages=messages, leaf=str(MAX_TREE - 1)))
     assert len(copy.said) == MAX_TREE
     with pytest.raises(BadRequest, match=f"has {MAX_TREE} messages"):
         copy.all.edit(BEN, copy.path()[0].id, "y", copy.revision)

@@ -55,7 +55,7 @@ def node(name, parent, children, role=None, parts=(), **more):
     return {"id": name, "message": message, "parent": parent, "children": children}
 
 
-def hidden(**more):
+def hidden_message(**more):
     return {"metadata": {"is_visually_hidden_from_conversation": True}, **more}
 
 
@@ -63,7 +63,7 @@ def chatgpt(**changes):
     gpt = {"metadata": {"model_slug": "gpt-4o"}}
     nodes = [
         node("root", None, ["sys"]),
-        node("sys", "root", ["q", "q2"], "system", [""], **hidden()),
+        node("sys", "root", ["q", "q2"], "system", [""], **hidden_message()),
         # The order of a mapping says nothing: the answer stands before its question.
         node("a", "q", ["tool"], "assistant", ["Let me look."], **gpt),
         node("q", "sys", ["a", "b"], "user", ["How big is a duck?"]),
@@ -133,7 +133,7 @@ def test_a_mapping_in_a_circle_or_with_gaps_comes_in_once(bring):
     assert sorted(contents) == ["[file]", "one", "three", "two"]
 
 
-def packed(**files) -> bytes:
+def zip_files(**files) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
         for name, content in files.items():
@@ -142,19 +142,19 @@ def packed(**files) -> bytes:
 
 
 def test_the_zip_that_chatgpt_sends_comes_in(bring):
-    data = packed(user_json="{}", conversations_json=json.dumps([chatgpt()]), chat_html="<p>")
+    data = zip_files(user_json="{}", conversations_json=json.dumps([chatgpt()]), chat_html="<p>")
     assert bring(data)[1].said[-1] == "A swan."
 
 
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (packed(chat_html="<p>"), "Taken are the exports"),
-        (packed(a_json="[{}]")[:-40], "zip cannot be unpacked"),
-        pytest.param(packed(a_json="[1, 2"), "not JSON", marks=pytest.mark.deep),
-        pytest.param(packed(a_json=b"\xff\xff"), "no text in UTF-8", marks=pytest.mark.deep),
+        (zip_files(chat_html="<p>"), "Taken are the exports"),
+        (zip_files(a_json="[{}]")[:-40], "zip cannot be unpacked"),
+        pytest.param(zip_files(a_json="[1, 2"), "not JSON", marks=pytest.mark.deep),
+        pytest.param(zip_files(a_json=b"\xff\xff"), "no text in UTF-8", marks=pytest.mark.deep),
         pytest.param(
-            packed(a_json="[" + "{}," * 400_000 + "{}]"),
+            zip_files(a_json="[" + "{}," * 400_000 + "{}]"),
             "Taken are the exports",
             marks=pytest.mark.deep,
         ),
@@ -329,7 +329,7 @@ def test_what_the_other_process_should_not_say_is_refused(lines):
 
 def test_large_files_are_read_one_at_a_time(bring, monkeypatch):
     monkeypatch.setattr(reading, "TURN_SECONDS", 0)
-    data = packed(a_json=json.dumps([chatgpt()]))
+    data = zip_files(a_json=json.dumps([chatgpt()]))
     with reading._SLOTS.take("other"), pytest.raises(Busy, match="Try again in a minute"):
         bring(data)
     assert bring(data)[0].count == 1
@@ -414,7 +414,7 @@ def test_nothing_of_a_list_of_messages_is_lost_unsaid():
     assert found.left_out == {"others": 1}
 
 
-def said_in(data) -> list[tuple]:
+def messages_of(data) -> list[tuple]:
     found = read_conversation(data)
     return [(each.id, each.parent, each.role, each.content) for each in found.said]
 
@@ -434,7 +434,7 @@ def test_messages_that_say_what_they_follow_keep_their_branches():
     }
     answers = [("1", None, "user", "How big?"), ("2", "1", "assistant", "Small."),
                ("3", "1", "assistant", "Half a metre.")]  # fmt: skip
-    assert said_in(llama) == answers
+    assert messages_of(llama) == answers
     assert (read_conversation(llama).title, read_conversation(llama).leaf) == ("Ducks", "2")
     # LibreChat's, in a row or each within the one that it follows.
     librechat = [
@@ -446,9 +446,9 @@ def test_messages_that_say_what_they_follow_keep_their_branches():
          "content": [{"type": "think", "think": "Hm."}, {"type": "text", "text": "Half a metre."}],
          "isCreatedByUser": False},
     ]  # fmt: skip
-    assert said_in({"title": "T", "messages": librechat}) == answers
+    assert messages_of({"title": "T", "messages": librechat}) == answers
     folded = [{**librechat[0], "children": [{**each, "children": []} for each in librechat[1:]]}]
-    assert said_in({"title": "T", "recursive": True, "messages": folded}) == answers
+    assert messages_of({"title": "T", "recursive": True, "messages": folded}) == answers
 
 
 def test_conversations_of_local_programs_come_in():

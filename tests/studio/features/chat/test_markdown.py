@@ -126,7 +126,7 @@ class Reader(HTMLParser):
     handle_decl = handle_pi = unknown_decl = handle_comment
 
 
-def shown(pieces: list[str]) -> str:
+def put_together(pieces: list[str]) -> str:
     """The HTML of an answer that comes in pieces, as the page puts it together at the end."""
     growing, blocks, tail = IncrementalHtml("ann"), "", ""
     for piece in pieces:
@@ -139,7 +139,7 @@ def shown(pieces: list[str]) -> str:
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_nothing_in_an_answer_acts_or_is_fetched(attack):
-    for html in (render(attack), shown(list(attack))):
+    for html in (render(attack), put_together(list(attack))):
         for tag, attributes in Reader(html).tags:
             assert set(attributes) <= ALLOWED[tag], html
             if "href" in attributes:
@@ -186,7 +186,7 @@ def test_code_names_its_language_and_is_coloured_without_changing():
 @pytest.mark.parametrize("step", [1, 3, 17])
 def test_an_answer_that_has_grown_is_drawn_as_one_that_was_there(step):
     pieces = [ANSWER[at : at + step] for at in range(0, len(ANSWER), step)]
-    grown, whole = Reader(shown(pieces)), Reader(render(ANSWER))
+    grown, whole = Reader(put_together(pieces)), Reader(render(ANSWER))
     # Code is coloured once it is complete, and the last words may not be drawn yet.
     assert unescape(grown.text).split() == unescape(whole.text).split()
 
@@ -221,14 +221,14 @@ def test_of_plain_words_only_the_new_ones_are_sent():
         if (grown := growing.feed(piece)) is not None:
             sent += len("".join(grown.blocks)) + len(grown.tail or "") + len(grown.words)
     assert sent < 20 * len(text)
-    assert Reader(shown(pieces)).text.split() == text.split()
+    assert Reader(put_together(pieces)).text.split() == text.split()
 
 
 def test_spaces_between_what_comes_are_kept():
-    assert Reader(shown(["one ", "two", " ", "three", "\n", "four"])).text.split() == [
+    assert Reader(put_together(["one ", "two", " ", "three", "\n", "four"])).text.split() == [
         *("one", "two", "three", "four")
     ]
-    assert "x = 1\n\ny" in Reader(shown(["```\nx = 1", "\n", "\n", "y"])).text
+    assert "x = 1\n\ny" in Reader(put_together(["```\nx = 1", "\n", "\n", "y"])).text
 
 
 @pytest.mark.parametrize(

@@ -60,9 +60,9 @@ def test_a_stream_that_fails_gives_its_place_back(answers, parrot):
     assert count_unfinished(answers) == 0
 
 
-def test_a_client_that_goes_away_while_the_engine_is_at_work_stops_it(held):
+def test_a_client_that_goes_away_while_the_engine_is_at_work_stops_it(silent_answers):
     stop, outcome = threading.Event(), []
-    stream = held.stream(ASK, ANN, stop)
+    stream = silent_answers.stream(ASK, ANN, stop)
 
     def read():
         try:
@@ -72,11 +72,11 @@ def test_a_client_that_goes_away_while_the_engine_is_at_work_stops_it(held):
 
     reader = threading.Thread(target=read)
     reader.start()
-    wait_until(lambda: held._run.__self__.together)
+    wait_until(lambda: silent_answers._run.__self__.together)
     stream.close()
     reader.join(PATIENCE)
     assert outcome == ["stopped"]
-    assert count_unfinished(held) == 0
+    assert count_unfinished(silent_answers) == 0
 
 
 def test_closing_stops_the_streams_too(conversations, parrot):

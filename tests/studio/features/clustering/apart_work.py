@@ -16,7 +16,7 @@ def process(X: Matrix) -> int:
     return os.getpid()
 
 
-def taken_over(X: Matrix, how: str) -> int:
+def take_over(X: Matrix, how: str) -> int:
     """As if a file had taken this process over: what it answers is not what was asked for."""
     worker = sys.modules["__main__"]
     say = worker._answer

@@ -37,7 +37,7 @@ class Data:
 
 
 @pytest.fixture
-def made() -> Animations:
+def service() -> Animations:
     return Animations(Data())
 
 
@@ -48,29 +48,29 @@ def animation(
     return json.loads(body)
 
 
-def test_an_animation_is_json_with_its_note_in_the_visitors_language(made):
-    here = animation(made)
+def test_an_animation_is_json_with_its_note_in_the_visitors_language(service):
+    here = animation(service)
     assert set(here) == {
         "algorithm", "parameters", "points", "rows", "steps", "frames", "radius", "note"
     }  # fmt: skip
     assert "best of 10" in here["note"]
-    assert "10" in animation(made, language="zh")["note"]
-    assert animation(made, language="zh")["note"] != here["note"]
-    assert animation(made, algorithm="dbscan")["note"] is None
+    assert "10" in animation(service, language="zh")["note"]
+    assert animation(service, language="zh")["note"] != here["note"]
+    assert animation(service, algorithm="dbscan")["note"] is None
 
 
-def test_bad_requests_and_others_data_are_refused(made):
+def test_bad_requests_and_others_data_are_refused(service):
     with pytest.raises(NotFound, match="no data set nothing"):
-        animation(made, data="nothing")
+        animation(service, data="nothing")
     with pytest.raises(BadRequest, match="no setting called colour"):
-        animation(made, colour="red")
+        animation(service, colour="red")
     with pytest.raises(BadRequest, match="Data is missing"):
-        made.make(ADA, {}, "en", threading.Event())
+        service.make(ADA, {}, "en", threading.Event())
 
 
 @pytest.mark.parametrize("algorithm", ["kmeans", "dbscan", "agglomerative", "mixture"])
-def test_the_largest_numbers_that_data_can_have_are_no_infinity(made, algorithm):
-    body = made.make(ADA, {"data": "huge", "algorithm": algorithm}, "en", threading.Event())
+def test_the_largest_numbers_that_data_can_have_are_no_infinity(service, algorithm):
+    body = service.make(ADA, {"data": "huge", "algorithm": algorithm}, "en", threading.Event())
     here = json.loads(body, parse_constant=lambda name: pytest.fail(name))
     assert len(here["points"]) == 120
 
@@ -102,20 +102,20 @@ def slow(monkeypatch) -> Slow:
     return slow
 
 
-def test_what_takes_too_long_ends_with_a_sentence(made, slow, monkeypatch):
+def test_what_takes_too_long_ends_with_a_sentence(service, slow, monkeypatch):
     monkeypatch.setattr(animations, "LIMIT_SECONDS", 0.2)
     with pytest.raises(BadRequest, match="takes longer than 0 s"):
-        animation(made)
+        animation(service)
     with pytest.raises(BadRequest):  # the turn was given back
-        animation(made)
+        animation(service)
 
 
-def test_who_has_gone_stops_an_animation_that_runs_or_waits(made, slow):
+def test_who_has_gone_stops_an_animation_that_runs_or_waits(service, slow):
     gone, errors = (threading.Event(), threading.Event()), []
 
     def ask(stop) -> None:
         try:
-            animation(made, stop=stop)
+            animation(service, stop=stop)
         except Stopped:
             errors.append("stopped")
 
@@ -154,14 +154,16 @@ def test_an_owner_who_asks_for_many_at_once_does_not_fill_all_places(slow, monke
     assert animation(made) == {"note": None}
 
 
-def test_a_third_owner_waits_and_hears_after_a_while_that_others_are_at_it(made, slow, monkeypatch):
+def test_a_third_owner_waits_and_hears_after_a_while_that_others_are_at_it(
+    service, slow, monkeypatch
+):
     monkeypatch.setattr(animations, "WAIT_SECONDS", 0.3)
     stop = threading.Event()
     others = []
 
     def ask(owner: Owner) -> None:
         with contextlib.suppress(Stopped):
-            animation(made, owner, stop=stop)
+            animation(service, owner, stop=stop)
 
     for owner in (ADA, BOB):
         other = threading.Thread(target=ask, args=(owner,))
@@ -169,13 +171,13 @@ def test_a_third_owner_waits_and_hears_after_a_while_that_others_are_at_it(made,
         others.append(other)
         assert slow.entered.acquire(timeout=PATIENCE)
     with pytest.raises(Busy, match="Other animations"):
-        animation(made, EVE)
+        animation(service, EVE)
     assert slow.most == 2
     stop.set()
     for other in others:
         other.join(PATIENCE)
     with pytest.raises(Stopped):
-        animation(made, EVE, stop=stop)
+        animation(service, EVE, stop=stop)
 
 
 def compute_here(owner, function, X, arguments, umap):
@@ -208,39 +210,39 @@ def umap(monkeypatch):
     umap.free.set()
 
 
-def test_umap_ends_with_the_limit_too_and_is_there_when_asked_again(made, umap, monkeypatch):
+def test_umap_ends_with_the_limit_too_and_is_there_when_asked_again(service, umap, monkeypatch):
     asked = {"projection": "umap", "algorithm": "dbscan"}
     started = time.monotonic()
     for _ in range(3):
         with pytest.raises(BadRequest, match="It goes on: ask again"):
-            animation(made, **asked)
+            animation(service, **asked)
     assert time.monotonic() - started < PROMPTLY
     assert umap.made == 1
     umap.free.set()
     monkeypatch.setattr(animations, "LIMIT_SECONDS", PATIENCE)
-    assert len(animation(made, **asked)["points"]) == 150
-    assert len(animation(made, projection="umap", algorithm="kmeans")["points"]) == 150
+    assert len(animation(service, **asked)["points"]) == 150
+    assert len(animation(service, projection="umap", algorithm="kmeans")["points"]) == 150
     assert umap.made == 1
-    animation(made, **asked, scaling="standard")
+    animation(service, **asked, scaling="standard")
     assert umap.made == 2
 
 
-def test_who_has_gone_does_not_wait_for_umap(made, umap, monkeypatch):
+def test_who_has_gone_does_not_wait_for_umap(service, umap, monkeypatch):
     monkeypatch.setattr(animations, "LIMIT_SECONDS", PATIENCE)
     gone = threading.Event()
     threading.Timer(0.2, gone.set).start()
     with pytest.raises(Stopped):
-        animation(made, projection="umap", algorithm="dbscan", stop=gone)
+        animation(service, projection="umap", algorithm="dbscan", stop=gone)
     assert not umap.free.is_set()
 
 
-def test_what_umap_refuses_is_said_each_time(made, monkeypatch):
+def test_what_umap_refuses_is_said_each_time(service, monkeypatch):
     monkeypatch.setattr(Data, "moons", make(DatasetRequest(name="iris")))
     monkeypatch.setitem(sys.modules, "umap", None)
     monkeypatch.setattr(animations, "compute", compute_here)
     for _ in range(2):
         with pytest.raises(Unavailable, match="umap-learn"):
-            animation(made, projection="umap")
+            animation(service, projection="umap")
 
 
 def test_the_limit_of_an_animation_ends_with_it():

@@ -30,7 +30,7 @@ from studio.features.clustering.feature import FEATURE
 from studio.features.clustering.plot import points
 from studio.features.clustering.results import animations
 from tests.patience import wait_until
-from tests.studio.features.clustering.apart_work import process, taken_over
+from tests.studio.features.clustering.apart_work import process, take_over
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +67,7 @@ def test_an_owners_process_is_used_again_by_that_owner_alone():
 def test_a_process_that_answers_nonsense_is_ended_and_the_next_work_is_done(how):
     taken = process_of("ada")
     with pytest.raises(Unavailable, match="an answer that cannot be read, and was ended"):
-        call(taken_over, {"how": how}, X=np.zeros((1, 1)), owner="ada")
+        call(take_over, {"how": how}, X=np.zeros((1, 1)), owner="ada")
     assert not psutil.pid_exists(taken)
     assert process_of("ada") != taken
 
@@ -98,13 +98,13 @@ def test_each_job_works_in_a_process_of_its_owner(kind, monkeypatch, tmp_path):
     assert owners == ["ada"]
 
 
-def lying(path: FilePath, reading: Reading) -> Table:
+def look_elsewhere(path: FilePath, reading: Reading) -> Table:
     """Names another's file, for the next piece of work to read."""
     return Table(Path("/home/bob/secret.csv"), "text", None, 1, (), ())
 
 
 def test_a_table_is_the_file_that_was_looked_at_whatever_the_process_says(monkeypatch, tmp_path):
-    monkeypatch.setattr(reading, "_look", lying)
+    monkeypatch.setattr(reading, "_look", look_elsewhere)
     assert reading.look_apart("ada", tmp_path / "mine.csv", Reading()).path == tmp_path / "mine.csv"
 
 

@@ -59,7 +59,7 @@ def options(tmp_path) -> Options:
     return Options(tmp_path / "home", device="cpu", offline=True)
 
 
-def begun(program: str, home: Path, temporary: Path) -> subprocess.Popen:
+def start_program(program: str, home: Path, temporary: Path) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, "-c", START + program, str(home)],
         cwd=ROOT,
@@ -77,7 +77,7 @@ def test_a_clustering_that_was_killed_runs_again_and_its_process_and_files_are_g
     options, tmp_path
 ):
     with tempfile.TemporaryDirectory(dir=tmp_path) as temporary:
-        process = begun(CLUSTERING, options.home, Path(temporary))
+        process = start_program(CLUSTERING, options.home, Path(temporary))
         try:
             workers = wait_until(lambda: workers_of(process))
             wait_until(lambda: list(Path(temporary).glob("atelier-*/task")))
@@ -100,7 +100,7 @@ def test_a_clustering_that_was_killed_runs_again_and_its_process_and_files_are_g
 
 @pytest.mark.deep
 def test_data_that_were_half_written_are_not_there_and_are_made_again(options, tmp_path):
-    process = begun(MAKING, options.home, tmp_path)
+    process = start_program(MAKING, options.home, tmp_path)
     try:
         assert process.stdout.readline() == b"half\n"
     finally:

@@ -39,10 +39,10 @@ from tests.pipelines.clustering.data.lying_parquet import (
     PLAIN,
     TEXT,
     Lie,
-    repeated,
-    signed,
+    encode_repeats,
     varint,
     zeros,
+    zigzag,
 )
 from tests.studio.live import build_api, live_studio, sentence
 
@@ -87,7 +87,7 @@ def parquet(**columns) -> bytes:
     return buffer.getvalue()
 
 
-def claiming(shape: str) -> bytes:
+def forge_npy(shape: str) -> bytes:
     """An NPY file whose header says more than there is."""
     header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}}}".ljust(117) + "\n"
     return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + b"\0" * 64
@@ -107,14 +107,14 @@ FILES = {
     "a gzip": (b"\x1f\x8b\x08\0" + b"\0" * 50, "compressed"),
     "an npy of pickles": (npy(np.array([Harm()], dtype=object)), "Python objects"),
     "a pickle": (pickle.dumps([1.0, 2.0]), "neither text nor"),
-    "an npy that claims 8 TB": (claiming("(1000000000000, 1)"), "damaged or cut off"),
-    "an npy of negative length": (claiming("(-1, 2)"), ""),
+    "an npy that claims 8 TB": (forge_npy("(1000000000000, 1)"), "damaged or cut off"),
+    "an npy of negative length": (forge_npy("(-1, 2)"), ""),
     "an npy whose header claims 4 GB": (b"\x93NUMPY\x02\0" + b"\xff" * 4 + b"{" * 99, "damaged"),
     "a parquet whose page claims 2 GB": (
         Lie(zeros(1_000_000), 2_000_000_000).octets(),
         "takes more memory than there is for it, or is damaged",
     ),
-    "an npy whose header is code": (claiming("__import__('time').sleep(100)"), "damaged"),
+    "an npy whose header is code": (forge_npy("__import__('time').sleep(100)"), "damaged"),
     "an npy of five axes": (npy(np.zeros((1,) * 5)), "axes"),
     "an npy of texts": (npy(np.array(["a", "b"])), "array of numbers"),
     "a quotation mark": (b'a,b\n1,"2\n3,4\n', "never closed"),
@@ -321,9 +321,9 @@ def texts(page: bytes, encoding: int, rows: int = 10) -> Lie:
 
 
 # Each of 2,000 texts is the first one's million letters: two gigabytes.
-PREFIXES = repeated(0, 10**6, 2000) + repeated(10**6, 0, 2000) + b"x" * 10**6
+PREFIXES = encode_repeats(0, 10**6, 2000) + encode_repeats(10**6, 0, 2000) + b"x" * 10**6
 # Of 2³⁰ lengths, in blocks of so many: they would take four gigabytes.
-LENGTHS = varint(2**30) + varint(1) + varint(2**30) + signed(0) + (signed(0) + b"\0") * 3
+LENGTHS = varint(2**30) + varint(1) + varint(2**30) + zigzag(0) + (zigzag(0) + b"\0") * 3
 
 LIES = {
     "a page that claims 2 GB": (Lie(zeros(2_000_000), 2_000_000_000), OutOfMemory, MEMORY),
@@ -363,7 +363,7 @@ def test_a_parquet_description_of_nothing_is_refused(see, tmp_path):
 
 
 def test_a_parquet_made_by_hand_is_read_where_it_does_not_lie(see, tmp_path):
-    page = repeated(0, 10, 50) + repeated(10, 0, 50) + b"0123456789"
+    page = encode_repeats(0, 10, 50) + encode_repeats(10, 0, 50) + b"0123456789"
     (tmp_path / "table").write_bytes(texts(page, DELTA_BYTES, 50).octets())
     table = see(tmp_path / "table")
     assert (table.rows, table.preview[-1]) == (50, ("0123456789",))
@@ -371,7 +371,7 @@ def test_a_parquet_made_by_hand_is_read_where_it_does_not_lie(see, tmp_path):
 
 @pytest.mark.parametrize("encoding", [PLAIN, DELTA_BYTES])
 def test_parquet_texts_that_are_not_utf_8_are_damaged(see, tmp_path, encoding):
-    page = repeated(0, 4, 10) + repeated(4, 0, 10) if encoding else b""
+    page = encode_repeats(0, 4, 10) + encode_repeats(4, 0, 10) if encoding else b""
     word = b"\xaa\xff\xfe!"
     page += word if encoding else (len(word).to_bytes(4, "little") + word) * 10
     (tmp_path / "table").write_bytes(texts(page, encoding).octets())

@@ -52,7 +52,7 @@ def data_of(client: httpx.Client, **source: Any) -> str:
     return answer.json()["id"]
 
 
-def done(client: httpx.Client, kind: str, **request: Any) -> dict[str, Any]:
+def run_job(client: httpx.Client, kind: str, **request: Any) -> dict[str, Any]:
     """The job of this kind, ended; it must have gone well."""
     answer = client.post(f"{API}/jobs/{kind}", json=request)
     assert answer.status_code == 202, answer.text
@@ -70,7 +70,7 @@ def parts(answer: httpx.Response) -> tuple[dict[str, Any], bytes]:
     return json.loads(body[4 : 4 + length]), body[4 + length :]
 
 
-def seen(client: httpx.Client, data: str, job: dict[str, Any], **view: Any):
+def fetch_labels(client: httpx.Client, data: str, job: dict[str, Any], **view: Any):
     """The header of the labels, the labels, and the places and rows that they go with."""
     header, rest = parts(client.get(f"{API}/clusterings/{job['id']}/labels", params=view))
     labels = np.frombuffer(rest, "<i2" if header["dtype"] == "int16" else "<i4")
@@ -89,8 +89,8 @@ def seen(client: httpx.Client, data: str, job: dict[str, Any], **view: Any):
 @pytest.mark.parametrize("view", [{"scaling": "standard"}, {"scaling": "none"}, {"dims": 3}])
 def test_centres_lie_in_the_middle_of_their_points_whatever_the_picture_shows(ada, view):
     data = data_of(ada, kind="made", name="wine")
-    job = done(ada, CLUSTER, data=data, scaling="standard", parameters={"clusters": 3})
-    header, labels, positions, rows = seen(ada, data, job, **view)
+    job = run_job(ada, CLUSTER, data=data, scaling="standard", parameters={"clusters": 3})
+    header, labels, positions, rows = fetch_labels(ada, data, job, **view)
     assert (header["algorithm"], header["clusters"], header["noise"]) == ("kmeans", 3, 0)
     assert header["sizes"] == np.bincount(labels).tolist()
     assert rows.tolist() == list(range(178))
@@ -101,16 +101,16 @@ def test_centres_lie_in_the_middle_of_their_points_whatever_the_picture_shows(ad
 
 def test_ellipses_are_those_of_the_points_weighted_by_membership(studio, ada):
     data = data_of(ada, kind="made", name="wine")
-    job = done(ada, CLUSTER, data=data, algorithm="mixture", scaling="minmax",
+    job = run_job(ada, CLUSTER, data=data, algorithm="mixture", scaling="minmax",
                parameters={"clusters": 2, "regularisation": 0.0})  # fmt: skip
-    header, _, positions, _ = seen(ada, data, job, scaling="robust")
+    header, _, positions, _ = fetch_labels(ada, data, job, scaling="robust")
     soft = studio[0].clusterings.of("ada", job["id"]).soft
     for at, ellipse in enumerate(header["ellipses"]):
         covariance = np.cov(positions.T, aweights=soft[:, at], bias=True)
         long, short = 4 * np.sqrt(np.linalg.eigvalsh(covariance)[::-1])
         assert ellipse[:2] == pytest.approx(header["centres"][at])
         assert ellipse[2:4] == pytest.approx([long, short], rel=1e-2)
-    in_3d, *_ = seen(ada, data, job, dims=3)
+    in_3d, *_ = fetch_labels(ada, data, job, dims=3)
     assert in_3d["ellipses"] is None
     assert np.shape(in_3d["centres"]) == (2, 3)
 
@@ -122,8 +122,8 @@ def test_of_many_points_the_labels_are_of_those_that_are_shown_and_counts_are_of
     for module in (overlay, points):
         monkeypatch.setattr(module, "choose_rows", few)
     data = data_of(ada, kind="made", name="blobs", points=1500, noise=0.05)
-    job = done(ada, CLUSTER, data=data, algorithm="dbscan", parameters={"eps": 0.02})
-    header, labels, _, rows = seen(ada, data, job)
+    job = run_job(ada, CLUSTER, data=data, algorithm="dbscan", parameters={"eps": 0.02})
+    header, labels, _, rows = fetch_labels(ada, data, job)
     found = studio[0].clusterings.of("ada", job["id"])
     assert rows.tolist() == few(1500).tolist()
     assert (labels == found.labels()[rows]).all()
@@ -135,9 +135,9 @@ def test_of_many_points_the_labels_are_of_those_that_are_shown_and_counts_are_of
 
 def test_a_comparison_has_labels_by_algorithm(ada):
     data = data_of(ada, kind="made", name="moons", points=300, noise=0.03)
-    job = done(ada, COMPARE, data=data, algorithms=["kmeans", "dbscan"], clusters=2)
-    dense, by_density, *_ = seen(ada, data, job, algorithm="dbscan")
-    first, by_centres, *_ = seen(ada, data, job)
+    job = run_job(ada, COMPARE, data=data, algorithms=["kmeans", "dbscan"], clusters=2)
+    dense, by_density, *_ = fetch_labels(ada, data, job, algorithm="dbscan")
+    first, by_centres, *_ = fetch_labels(ada, data, job)
     assert (first["algorithm"], dense["algorithm"]) == ("kmeans", "dbscan")
     assert (by_density != by_centres).any()
     told = ada.get(f"{API}/clusterings/{job['id']}").json()
@@ -165,7 +165,7 @@ def test_a_table_comes_back_with_its_own_columns_and_the_clusters(studio, ada):
     assert known.status_code == 201, known.text
     picking = {"columns": ["x", "y"], "missing": "drop"}
     data = data_of(ada, kind="table", table=known.json()["id"], picking=picking)
-    job = done(ada, CLUSTER, data=data, parameters={"clusters": 2})
+    job = run_job(ada, CLUSTER, data=data, parameters={"clusters": 2})
     rows = read(ada.get(f"{API}/clusterings/{job['id']}/labels.csv"))
     assert [row["name"] for row in rows] == ["'=cmd()", "bo", "lü", "di", "el"]
     assert [row["cluster"] for row in rows] == ["0", "0", "", "1", "1"]
@@ -180,7 +180,7 @@ def test_a_table_comes_back_with_its_own_columns_and_the_clusters(studio, ada):
 
 def test_the_code_gives_the_same_labels_from_the_data_beside_it(ada, tmp_path, monkeypatch):
     data = data_of(ada, kind="made", name="iris")
-    job = done(ada, CLUSTER, data=data, scaling="standard", parameters={"clusters": 3})
+    job = run_job(ada, CLUSTER, data=data, scaling="standard", parameters={"clusters": 3})
     files = ada.get(f"{API}/clusterings/{job['id']}").json()["files"]
     (tmp_path / "data.csv").write_bytes(ada.get(files["data.csv"]).content)
     monkeypatch.chdir(tmp_path)
@@ -198,7 +198,7 @@ def test_the_code_gives_the_same_labels_from_the_data_beside_it(ada, tmp_path, m
 
 def test_how_certain_a_label_is_stands_beside_it(ada):
     data = data_of(ada, kind="made", name="blobs", points=60)
-    job = done(ada, CLUSTER, data=data, algorithm="mixture", parameters={"clusters": 2})
+    job = run_job(ada, CLUSTER, data=data, algorithm="mixture", parameters={"clusters": 2})
     rows = read(ada.get(f"{API}/clusterings/{job['id']}/labels.csv"))
     assert all(0.5 <= float(row["certainty"]) <= 1 for row in rows)
     files = ada.get(f"{API}/clusterings/{job['id']}").json()["files"]
@@ -218,7 +218,7 @@ def clustered_picture(client: httpx.Client) -> tuple[str, dict[str, Any]]:
     Image.fromarray(pixels).save(buffer, "PNG")
     picture = client.post(f"{API}/inputs", content=buffer.getvalue()).json()["id"]
     data = data_of(client, kind="picture", picture=picture)
-    return picture, done(client, CLUSTER, data=data, parameters={"clusters": 2})
+    return picture, run_job(client, CLUSTER, data=data, parameters={"clusters": 2})
 
 
 def test_a_picture_is_painted_in_its_clusters_colours(ada):
@@ -229,7 +229,7 @@ def test_a_picture_is_painted_in_its_clusters_colours(ada):
     colours = dict(map(reversed, painted.getcolors()))
     assert sorted(colours.values()) == [240, 360]
     assert "#{:02x}{:02x}{:02x}".format(*max(colours, key=colours.get)) == told["palette"][0]["hex"]
-    header, labels, *_ = seen(ada, job["request"]["data"], job)
+    header, labels, *_ = fetch_labels(ada, job["request"]["data"], job)
     inks = {label: header["inks"][label] for label in np.unique(labels).tolist()}
     assert inks == {each["label"]: each["hex"] for each in told["palette"]}
     ada.delete(f"{API}/inputs/{picture}")
@@ -274,7 +274,7 @@ def test_without_room_for_the_painted_picture_all_else_is_told(ada, monkeypatch)
 
 def test_a_curve_keeps_nothing_and_answers_in_the_job(ada):
     data = data_of(ada, kind="made", name="blobs", points=200)
-    job = done(ada, "cluster_curve", data=data, curve="elbow", most=5)
+    job = run_job(ada, "cluster_curve", data=data, curve="elbow", most=5)
     assert job["result"]["curve"]["knee"] == 3
     answer = ada.get(f"{API}/clusterings/{job['id']}")
     assert answer.status_code == 404
@@ -283,7 +283,7 @@ def test_a_curve_keeps_nothing_and_answers_in_the_job(ada):
 
 def test_what_is_not_there_is_said(ada):
     data = data_of(ada, kind="made", name="uniform", points=50)
-    job = done(ada, CLUSTER, data=data, algorithm="dbscan")
+    job = run_job(ada, CLUSTER, data=data, algorithm="dbscan")
     base = f"{API}/clusterings/{job['id']}"
     for name in ("centres.csv", "picture.png"):
         answer = ada.get(f"{base}/{name}")
@@ -346,7 +346,7 @@ def test_an_animation_that_nobody_waits_for_any_more_ends(ada, monkeypatch):
 
 def test_another_s_data_and_results_are_not_found(ada, bob):
     data = data_of(ada, kind="made", name="moons", points=100)
-    job = done(ada, CLUSTER, data=data)
+    job = run_job(ada, CLUSTER, data=data)
     base = f"{API}/clusterings/{job['id']}"
     for name in ("", "/labels", "/labels.csv", "/data.csv", "/centres.csv", "/model.json",
                  "/cluster.py", "/picture.png"):  # fmt: skip
@@ -371,7 +371,7 @@ def still(tmp_path) -> Iterator[Studio]:
     studio.close()
 
 
-def ended(studio: Studio, **request: Any) -> tuple[str, Path]:
+def finished_job(studio: Studio, **request: Any) -> tuple[str, Path]:
     """A job that is done, and its folder."""
     data = studio.cluster_data.make(ADA, {"kind": "made", "name": "blobs", "points": 50}).id
     job = studio.submissions.submit(ADA, CLUSTER, {"data": data, **request})
@@ -398,7 +398,7 @@ def test_a_job_that_is_not_done_has_no_labels(still):
 
 def test_deleted_is_gone_for_good_and_gives_its_room_back(still):
     before = still.quota.bytes_used("ada")
-    job, folder = ended(still)
+    job, folder = finished_job(still)
     size = sum(path.stat().st_size for path in folder.iterdir())
     data = still.cluster_data.list("ada")[0].bytes
     assert still.quota.bytes_used("ada") == before + data + size
@@ -410,7 +410,7 @@ def test_deleted_is_gone_for_good_and_gives_its_room_back(still):
 
 
 def test_a_full_disk_does_not_keep_anybody_from_freeing_it(still, monkeypatch):
-    job, folder = ended(still)
+    job, folder = finished_job(still)
     write = still.store.write
 
     def full(*statement) -> int:
@@ -426,7 +426,7 @@ def test_a_full_disk_does_not_keep_anybody_from_freeing_it(still, monkeypatch):
 
 
 def test_results_of_no_job_are_cleaned_up_and_others_are_kept(still):
-    job, kept = ended(still)
+    job, kept = finished_job(still)
     lost = still.home / RESULTS / ("a" * 32)
     lost.mkdir()
     (lost / "labels.npy").write_bytes(b"0" * 1000)
@@ -444,7 +444,7 @@ def test_results_of_no_job_are_cleaned_up_and_others_are_kept(still):
 
 
 def test_a_result_whose_folder_or_data_have_vanished_says_so(still):
-    job, folder = ended(still)
+    job, folder = finished_job(still)
     folder.rename(folder.with_name("elsewhere"))
     with pytest.raises(NotFound, match="is gone"):
         still.clusterings.of("ada", job)

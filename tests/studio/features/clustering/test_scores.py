@@ -170,25 +170,25 @@ def test_about_an_algorithm_that_there_is_not():
 # --- what is foreseen -----------------------------------------------------------------------------
 
 
-def known(points: int, columns: int = 2) -> Known:
+def known_data(points: int, columns: int = 2) -> Known:
     names = tuple(f"c{number}" for number in range(columns))
     return Known("0" * 32, "made", "Blobs", points, names, False, {}, (), 0.0, 0)
 
 
 def test_a_long_fit_is_told_before_it_begins_and_a_short_one_is_not():
-    assert data_views.foreseen("optics", known(600), {}, VISITOR) == ""
-    long = data_views.foreseen("optics", known(50_000), {}, VISITOR)
+    assert data_views.foreseen("optics", known_data(600), {}, VISITOR) == ""
+    long = data_views.foreseen("optics", known_data(50_000), {}, VISITOR)
     assert re.search(r"This will take about \d+ (s|min|h)\b.* of memory", long)
 
 
 def test_a_refusal_is_told_before_a_button_is_pressed():
     most = ALGORITHMS["spectral"].most
-    html = data_views.foreseen("spectral", known(most + 1), {}, VISITOR)
+    html = data_views.foreseen("spectral", known_data(most + 1), {}, VISITOR)
     assert f"at most {most} points" in html.replace(",", "")
     assert "300 clusters cannot be made of 20 points" in data_views.foreseen(
-        "kmeans", known(20), {"clusters": 300}, VISITOR
+        "kmeans", known_data(20), {"clusters": 300}, VISITOR
     )
 
 
 def test_nothing_is_foreseen_of_values_that_are_not_valid():
-    assert data_views.foreseen("kmeans", known(20), {"clusters": -1}, VISITOR) == ""
+    assert data_views.foreseen("kmeans", known_data(20), {"clusters": -1}, VISITOR) == ""

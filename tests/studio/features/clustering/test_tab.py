@@ -29,10 +29,10 @@ def test_scores_and_files_are_there_where_no_picture_can_be_painted(why, monkeyp
     found = SimpleNamespace(job=SimpleNamespace(id="7"), centres=None, extra={},
                             request=SimpleNamespace(algorithm="dbscan"))  # fmt: skip
 
-    def painted(found):
+    def fail(found):
         raise why
 
-    clusterings = SimpleNamespace(of=lambda owner, id: found, paint=painted)
+    clusterings = SimpleNamespace(of=lambda owner, id: found, paint=fail)
     monkeypatch.setattr(views, "scores", lambda result, visitor, algorithm: "SCORES")
     job = SimpleNamespace(id="7", result={})
     drawn = views.drawn_result(SimpleNamespace(clusterings=clusterings), job, VISITOR)
@@ -42,7 +42,7 @@ def test_scores_and_files_are_there_where_no_picture_can_be_painted(why, monkeyp
 
 
 @pytest.fixture
-def comparing(monkeypatch) -> Comparing:
+def comparison(monkeypatch) -> Comparing:
     monkeypatch.setattr(Visitor, "of", classmethod(lambda cls, request: VISITOR))
     jobs = {"7": SimpleNamespace(id="7", request={"data": "a" * 32})}
 
@@ -59,20 +59,20 @@ def comparing(monkeypatch) -> Comparing:
     return tab
 
 
-def picked(comparing: Comparing, job: str | None, scene: Scene) -> list:
+def pick_algorithm(comparing: Comparing, job: str | None, scene: Scene) -> list:
     event = SimpleNamespace(_data={"algorithm": "dbscan"})
     return comparing._pick(job, scene, event, SimpleNamespace())
 
 
-def test_a_picked_algorithm_is_shown_over_the_data_that_were_compared(comparing):
-    scene, value = picked(comparing, "7", Scene(data="b" * 32, centres=((1.0, 2.0),)))
+def test_a_picked_algorithm_is_shown_over_the_data_that_were_compared(comparison):
+    scene, value = pick_algorithm(comparison, "7", Scene(data="b" * 32, centres=((1.0, 2.0),)))
     assert (scene.data, scene.labels, scene.algorithm) == ("a" * 32, "7", "dbscan")
     assert scene.centres == ()
     assert value == scene.to_json()
 
 
-def test_nothing_is_picked_of_a_comparison_that_is_gone(comparing):
-    assert picked(comparing, None, Scene(data="b" * 32)) == [SKIPPED, SKIPPED]
+def test_nothing_is_picked_of_a_comparison_that_is_gone(comparison):
+    assert pick_algorithm(comparison, None, Scene(data="b" * 32)) == [SKIPPED, SKIPPED]
 
 
 def test_the_tab_opens_where_no_data_can_be_made():
@@ -139,7 +139,7 @@ def algorithm(monkeypatch) -> AlgorithmForm:
     return form
 
 
-def proposed_again(form: AlgorithmForm, eps: float, proposed: float | None, data: str) -> list:
+def propose_again(form: AlgorithmForm, eps: float, proposed: float | None, data: str) -> list:
     model = find("dbscan").parameters
     controls = [
         each if isinstance(each, str) else each.get("value")
@@ -155,14 +155,14 @@ def test_a_proposed_radius_follows_the_data_in_scale(algorithm):
     _, *shown = algorithm.begin("dbscan", Scene(data="1"), VISITOR)
     first = shown[-1]
     assert first >= 1
-    eps, updates = proposed_again(algorithm, first, first, "10")
+    eps, updates = propose_again(algorithm, first, first, "10")
     assert eps == pytest.approx(10 * first)
     assert updates == {"eps": eps}
 
 
 @pytest.mark.parametrize(("eps", "proposed"), [(1.5, 2.0), (1.5, None)])
 def test_a_radius_that_somebody_set_stays(algorithm, eps, proposed):
-    assert proposed_again(algorithm, eps, proposed, "10") == [SKIPPED, {}]
+    assert propose_again(algorithm, eps, proposed, "10") == [SKIPPED, {}]
 
 
 # --- the data that are asked about ----------------------------------------------------------------
@@ -181,27 +181,27 @@ def tab() -> ClusteringTab:
     return tab
 
 
-def asked_of(tab: ClusteringTab, form: str | None, **scene) -> str:
+def data_request(tab: ClusteringTab, form: str | None, **scene) -> str:
     return tab._on_data([Scene(**scene), 7, "kmeans", form], VISITOR)["data"]
 
 
 def test_what_the_controls_describe_is_asked_about_though_the_plot_shows_the_former(tab):
-    assert asked_of(tab, "new", data="old", described="old") == "new"
-    assert asked_of(tab, "old", data="old", described="old") == "old"
+    assert data_request(tab, "new", data="old", described="old") == "new"
+    assert data_request(tab, "old", data="old", described="old") == "old"
 
 
 def test_what_was_picked_from_a_comparison_is_asked_about_while_no_control_is_moved(tab):
-    assert asked_of(tab, "old", data="compared", described="old") == "compared"
-    assert asked_of(tab, "new", data="compared", described="old") == "new"
+    assert data_request(tab, "old", data="compared", described="old") == "compared"
+    assert data_request(tab, "new", data="compared", described="old") == "new"
 
 
 def test_data_that_the_controls_do_not_describe_yet_are_not_replaced_by_the_former(tab):
     with pytest.raises(BadRequest, match="no data yet"):
-        asked_of(tab, None, data="old", described="old")
+        data_request(tab, None, data="old", described="old")
 
 
 def test_pictures_that_came_since_are_not_looked_for_when_clusters_are_asked_for(tab):
-    assert asked_of(tab, "gallery", data="shown", described="before", thumbs=True) == "shown"
+    assert data_request(tab, "gallery", data="shown", described="before", thumbs=True) == "shown"
 
 
 def test_centres_that_were_placed_on_former_data_are_not_used(tab):

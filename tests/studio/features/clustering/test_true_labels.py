@@ -59,7 +59,7 @@ def header(client: httpx.Client, data: dict[str, Any]) -> dict[str, Any]:
     return json.loads(body[4 : 4 + int.from_bytes(body[:4], "little")])
 
 
-def done(client: httpx.Client, kind: str, **request: Any) -> dict[str, Any]:
+def run_job(client: httpx.Client, kind: str, **request: Any) -> dict[str, Any]:
     answer = client.post(f"{API}/jobs/{kind}", json=request)
     assert answer.status_code == 202, answer.text
     job = wait_for(client, answer.json()["id"])
@@ -93,7 +93,7 @@ def test_irises_with_their_species_are_clustered_and_compared(client, iris, tmp_
     assert about["truth"] == load_iris().target.tolist()
     assert (about["groups"], about["unlabelled"]) == ([50, 50, 50], 0)
 
-    job = done(client, CLUSTER, data=known["id"], parameters={"clusters": 3})
+    job = run_job(client, CLUSTER, data=known["id"], parameters={"clusters": 3})
     agreement = job["result"]["agreement"]
     assert agreement["ari"] == pytest.approx(0.73, abs=0.005)
     assert agreement["classes"] == ["setosa", "versicolor", "virginica"]
@@ -113,7 +113,9 @@ def test_irises_with_their_species_are_clustered_and_compared(client, iris, tmp_
     assert names["X"].shape == (150, 4)
     assert list(map(str, names["labels"])) == frame["cluster"].tolist()
 
-    compared = done(client, COMPARE, data=known["id"], algorithms=["kmeans", "birch"], clusters=3)
+    compared = run_job(
+        client, COMPARE, data=known["id"], algorithms=["kmeans", "birch"], clusters=3
+    )
     assert compared["result"]["rows"][0]["ari"] == pytest.approx(scores)
     assert compared["result"]["rows"][1]["ari"] > 0.5
 
@@ -131,7 +133,7 @@ def test_labels_go_with_their_rows_and_are_safe_in_a_spreadsheet(client):
     assert about["classes"] == ["=b()", "a"]
     assert about["truth"] == [0, -1, 1, 0, 0]
     assert (about["groups"], about["unlabelled"]) == ([3, 1], 1)
-    job = done(client, CLUSTER, data=known["id"], parameters={"clusters": 2})
+    job = run_job(client, CLUSTER, data=known["id"], parameters={"clusters": 2})
     assert job["result"]["agreement"]["unlabelled"] == 1
     assert np.sum(job["result"]["agreement"]["confusion"]) == 4
     clusters = [row["cluster"] for row in rows(client, job, "labels.csv")]

@@ -173,7 +173,7 @@ def test_noise_and_colours_are_sent_and_come_back_from_a_file(tab):
 STARTER_NET = "starter-controlnet-sketch"
 
 
-def shown(tab: FromPictureTab, taken: list) -> dict[str, object]:
+def show(tab: FromPictureTab, taken: list) -> dict[str, object]:
     """What the controls of a taken request hold, by their ids; for :func:`values`."""
     named = zip([getattr(each, "elem_id", None) for each in tab.outputs], taken, strict=False)
     held = {name: value for name, value in named if name and name.startswith("change-unit")}
@@ -183,9 +183,9 @@ def shown(tab: FromPictureTab, taken: list) -> dict[str, object]:
     }
 
 
-def followed(tab: FromPictureTab, taken: list, **changes) -> list[dict]:
+def follow(tab: FromPictureTab, taken: list, **changes) -> list[dict]:
     """The units that come of the controls again."""
-    return tab.data(values(tab, canvas=PICTURE, **{**shown(tab, taken), **changes}))["units"]
+    return tab.data(values(tab, canvas=PICTURE, **{**show(tab, taken), **changes}))["units"]
 
 
 UNITS = [
@@ -200,10 +200,10 @@ def test_units_of_the_picture_itself_and_of_others_come_back_as_they_were(tab, m
     row = SimpleNamespace(request={**ROW.request, "units": units})
     monkeypatch.setattr(tab.studio.gallery, "get", lambda owner, id: row)
     taken = tab._take_settings(Settings({}, {}, "one"), VISITOR, [])
-    seen = shown(tab, taken)
+    seen = show(tab, taken)
     assert [seen[f"unit-{n}-source"] for n in (1, 2, 3)] == ["itself", "another", "another"]
     # What the preprocessors are set to is written out now.
-    found = [ControlUnit(**{**each, "parameters": {}}) for each in followed(tab, taken)]
+    found = [ControlUnit(**{**each, "parameters": {}}) for each in follow(tab, taken)]
     assert found == [ControlUnit(model=STARTER_NET, **each) for each in UNITS]
     # Drawn in that tab they would be followed, but not painted over.
     control = ControlTab(tab.studio)
@@ -216,11 +216,11 @@ def test_a_file_says_which_units_followed_the_picture_itself(tab):
     text = format_parameters(parameters_of(request, (120, 60)))
     parameters = parse_parameters(text)
     taken = tab._take_settings(Settings(fields_of(parameters), parameters, None), VISITOR, [])
-    seen = shown(tab, taken)
+    seen = show(tab, taken)
     assert [seen[f"unit-{n}-source"] for n in (1, 2, 3)] == ["itself", "another", "nothing"]
     with pytest.raises(BadRequest, match="Picture 2 to follow is empty"):
-        followed(tab, taken)
-    (first, second) = followed(tab, taken, **{"unit-2-canvas": MASK})
+        follow(tab, taken)
+    (first, second) = follow(tab, taken, **{"unit-2-canvas": MASK})
     assert (first["picture"], first["preprocessor"], first["weight"]) == (PICTURE, "canny", 0.7)
     assert (second["picture"], second["crop_along"], second["end"]) == (MASK, True, 0.5)
     # Other studios follow the picture that is changed, unless they are given another.
@@ -229,7 +229,7 @@ def test_a_file_says_which_units_followed_the_picture_itself(tab):
         'ControlNet 0: "Module: canny, Model: control_v11p_sd15_canny [d14c016b]"'
     )
     taken = tab._take_settings(Settings(fields_of(foreign), foreign, None), VISITOR, [])
-    assert shown(tab, taken)["unit-1-source"] == "itself"
+    assert show(tab, taken)["unit-1-source"] == "itself"
 
 
 def test_a_unit_follows_the_picture_as_it_is_fitted_and_nothing_is_asked_without_one(tab):
@@ -246,5 +246,5 @@ def test_a_drawing_that_is_sent_is_painted_over_and_still_followed(tab):
     taken = tab._take_drawing({"prompt": "a red mug", "units": [unit]}, VISITOR, [])
     assert len(taken) == len(tab.outputs) + 1
     assert taken[tab.outputs.index(tab.canvas)] == PICTURE
-    (found,) = followed(tab, taken)
+    (found,) = follow(tab, taken)
     assert (found["picture"], found["weight"]) == (PICTURE, 0.5)

@@ -75,7 +75,7 @@ def service(tmp_path: Path) -> SimpleNamespace:
     return SimpleNamespace(inspector=Inspector(catalog, cache, own), cache=cache, loaded=loaded)
 
 
-def asked(**changes) -> InspectRequest:
+def request_of(**changes) -> InspectRequest:
     return InspectRequest(**{"model": "tiny", "text": TEXT, **changes})
 
 
@@ -90,13 +90,13 @@ def test_what_is_here_and_ones_own_is_offered(service):
 def test_an_own_model_is_its_owners_alone(service):
     assert service.inspector.entry(ANNA, f"{OWN}1").title == "Hers"
     with pytest.raises(NotFound, match="no model called own-chat:1"):
-        service.inspector.look(BEN, asked(model=f"{OWN}1"), "odds")
+        service.inspector.look(BEN, request_of(model=f"{OWN}1"), "odds")
 
 
 def test_what_was_kept_of_an_own_model_is_not_shown_to_others(service):
-    service.inspector.look(ANNA, asked(model=f"{OWN}1"), "odds")
+    service.inspector.look(ANNA, request_of(model=f"{OWN}1"), "odds")
     with pytest.raises(NotFound):
-        service.inspector.look(BEN, asked(model=f"{OWN}1"), "odds")
+        service.inspector.look(BEN, request_of(model=f"{OWN}1"), "odds")
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_what_was_kept_of_an_own_model_is_not_shown_to_others(service):
 )
 def test_what_cannot_be_opened_is_refused_before_anything_is_loaded(service, name, error, words):
     with pytest.raises(error, match=words):
-        service.inspector.look(ANNA, asked(model=name), "odds")
+        service.inspector.look(ANNA, request_of(model=name), "odds")
     assert service.loaded == []
 
 
@@ -118,23 +118,23 @@ def test_what_cannot_be_opened_is_refused_before_anything_is_loaded(service, nam
 
 def test_a_text_is_read_once_for_all_views(service):
     for view in ("odds", "attention", "layers", "build"):
-        service.inspector.look(ANNA, asked(), view)
-    service.inspector.look(ANNA, asked(position=2, layer=3, head=4), "attention")
-    service.inspector.look(BEN, asked(position=3), "layers")
+        service.inspector.look(ANNA, request_of(), view)
+    service.inspector.look(ANNA, request_of(position=2, layer=3, head=4), "attention")
+    service.inspector.look(BEN, request_of(position=3), "layers")
     assert [held.passes for held in service.loaded] == [1]
 
 
 def test_a_slider_needs_the_model_no_more(service):
-    service.inspector.look(ANNA, asked(), "odds")
+    service.inspector.look(ANNA, request_of(), "odds")
     service.cache.clear()
-    cold = service.inspector.look(ANNA, asked(temperature=0), "odds").odds
+    cold = service.inspector.look(ANNA, request_of(temperature=0), "odds").odds
     assert cold.possible == 1
     assert len(service.loaded) == 1
 
 
 def test_what_is_kept_keeps_no_model_in_memory(service):
     for view in ("odds", "attention", "layers", "build"):
-        service.inspector.look(ANNA, asked(), view)
+        service.inspector.look(ANNA, request_of(), view)
     model = weakref.ref(service.loaded[0].model)
     service.cache.clear()
     service.loaded.clear()
@@ -145,16 +145,16 @@ def test_what_is_kept_keeps_no_model_in_memory(service):
 def test_no_more_than_a_few_texts_are_kept(service, monkeypatch):
     monkeypatch.setattr(inspect, "KEPT_TEXTS", 2)
     for text in ("a", "b", "c", "a"):
-        service.inspector.look(ANNA, asked(text=text), "odds")
+        service.inspector.look(ANNA, request_of(text=text), "odds")
     assert service.loaded[0].passes == 4
-    service.inspector.look(ANNA, asked(text="c"), "odds")
+    service.inspector.look(ANNA, request_of(text="c"), "odds")
     assert service.loaded[0].passes == 4
 
 
 def test_large_texts_are_not_kept_beside_others(service, monkeypatch):
     monkeypatch.setattr(inspect, "KEPT_BYTES", 1)
     for text in ("a", "b", "a"):
-        service.inspector.look(ANNA, asked(text=text), "odds")
+        service.inspector.look(ANNA, request_of(text=text), "odds")
     assert service.loaded[0].passes == 3
 
 
@@ -163,18 +163,18 @@ def test_large_texts_are_not_kept_beside_others(service, monkeypatch):
 
 def test_each_view_has_what_it_shows(service):
     look = service.inspector.look
-    seen = look(ANNA, asked(), "odds")
+    seen = look(ANNA, request_of(), "odds")
     count = len(seen.text.tokens)
     assert seen.position == count
     assert len(seen.odds.candidates) == engine.TOP
-    assert look(ANNA, asked(), "attention").weights.shape == (4, count, count)
-    lens = look(ANNA, asked(), "layers").lens
+    assert look(ANNA, request_of(), "attention").weights.shape == (4, count, count)
+    lens = look(ANNA, request_of(), "layers").lens
     assert (len(lens.rows), len(lens.rows[0]), lens.first) == (4, count, 0)
-    assert look(ANNA, asked(), "build").build.blocks == 3
+    assert look(ANNA, request_of(), "build").build.blocks == 3
 
 
 def test_the_penalty_counts_the_text_up_to_the_position(service):
-    request = asked(position=4, repetition_penalty=2.0)
+    request = request_of(position=4, repetition_penalty=2.0)
     seen = service.inspector.look(ANNA, request, "odds")
     ids = [token.id for token in seen.text.tokens]
     logits = llama()(torch.tensor([ids])).logits[0, 3]
@@ -191,18 +191,18 @@ def test_the_penalty_counts_the_text_up_to_the_position(service):
 
 def test_the_lens_ends_at_the_position(service, monkeypatch):
     monkeypatch.setattr(inspect, "COLUMNS", 3)
-    lens = service.inspector.look(ANNA, asked(position=5), "layers").lens
+    lens = service.inspector.look(ANNA, request_of(position=5), "layers").lens
     assert (lens.first, len(lens.rows[0])) == (2, 3)
 
 
 def test_positions_and_heads_that_are_not_there(service):
     with pytest.raises(BadRequest, match="no token 999"):
-        service.inspector.look(ANNA, asked(position=999), "odds")
+        service.inspector.look(ANNA, request_of(position=999), "odds")
     with pytest.raises(BadRequest, match="no head 9"):
-        service.inspector.look(ANNA, asked(head=9), "attention")
-    service.inspector.look(ANNA, asked(), "attention")
+        service.inspector.look(ANNA, request_of(head=9), "attention")
+    service.inspector.look(ANNA, request_of(), "attention")
     with pytest.raises(BadRequest, match="no head 9"):
-        service.inspector.look(ANNA, asked(head=9), "attention")
+        service.inspector.look(ANNA, request_of(head=9), "attention")
 
 
 def test_many_at_once_get_the_same(service):
@@ -210,7 +210,7 @@ def test_many_at_once_get_the_same(service):
 
     def look(position: int) -> None:
         try:
-            seen = service.inspector.look(ANNA, asked(position=position), "odds")
+            seen = service.inspector.look(ANNA, request_of(position=position), "odds")
             found.append((position, seen.odds.candidates[0].id))
         except Exception as error:
             errors.append(error)
@@ -235,11 +235,11 @@ def test_loading_is_told(service):
         waiting.wait(PATIENCE)
         return load(name, device, tell)
 
-    def heard(progress) -> None:
+    def note(progress) -> None:
         notes.append(str(progress.note))
         if notes[-1] == "Loading Tiny":
             waiting.set()
 
     service.cache._load = slowly
-    service.inspector.look(ANNA, asked(), "odds", heard)
+    service.inspector.look(ANNA, request_of(), "odds", note)
     assert notes[-1] == "Loading Tiny"

@@ -55,7 +55,7 @@ def put_made(home, id=ID, owner="ada", name="Brief", made_from="tiny"):
 
 
 @contextmanager
-def opened(home):
+def open_idle_studio(home):
     """A studio whose worker does not run: jobs stay queued."""
     put_models(home)
     studio = open_studio(Options(home, accounts=ACCOUNTS, device="cpu", offline=True))
@@ -65,14 +65,14 @@ def opened(home):
 
 @pytest.fixture
 def studio(tmp_path):
-    with opened(tmp_path) as studio:
+    with open_idle_studio(tmp_path) as studio:
         yield studio
 
 
 @pytest.fixture(scope="module")
 def refusing_studio(tmp_path_factory):
     """One studio for all that it refuses, of which nothing is left."""
-    with opened(tmp_path_factory.mktemp("refusing")) as studio:
+    with open_idle_studio(tmp_path_factory.mktemp("refusing")) as studio:
         yield studio
 
 

@@ -18,13 +18,13 @@ def record(**changes) -> LoraRecord:
     return LoraRecord(**{"id": "0" * 32, "owner": "local", "name": "clay", **changes})
 
 
-def shown(*records: LoraRecord, **options) -> str:
+def cards_of(*records: LoraRecord, **options) -> str:
     return views.library_cards(records, [], VISITOR, **options)
 
 
 @pytest.mark.parametrize("owner", ["local", ""])
 def test_what_a_file_says_of_itself_is_text(owner):
-    html = shown(record(owner=owner, name=EVIL, triggers=(EVIL,), base=EVIL, family=EVIL))
+    html = cards_of(record(owner=owner, name=EVIL, triggers=(EVIL,), base=EVIL, family=EVIL))
     assert "<img" not in html
     assert html.count("&lt;img src=x onerror=alert(1)&gt;&quot;&#x27;") >= 5
 
@@ -41,7 +41,7 @@ def test_what_a_file_says_of_itself_is_text(owner):
     ],
 )
 def test_a_card_says_what_changes(modules, sentence):
-    assert sentence.replace("'", "&#x27;") in shown(record(modules=modules))
+    assert sentence.replace("'", "&#x27;") in cards_of(record(modules=modules))
 
 
 @pytest.mark.parametrize(
@@ -55,26 +55,26 @@ def test_a_card_says_what_changes(modules, sentence):
 )
 def test_a_card_says_how_much_of_the_file_matched(file, sentence):
     entry = record(**{"modules": {"unet": 96, "text_encoder": 32}} | file)
-    for html in (shown(entry), views.added_notice(entry, VISITOR)):
+    for html in (cards_of(entry), views.added_notice(entry, VISITOR)):
         assert sentence in html if sentence else "matched" not in html
 
 
 def test_only_one_s_own_is_renamed_and_deleted():
     for part in ('class="renaming"', 'class="deletion"'):
-        assert part in shown(record())
-        assert part not in shown(record(owner=""))
+        assert part in cards_of(record())
+        assert part not in cards_of(record(owner=""))
 
 
 def test_a_model_is_no_file_to_download():
-    assert ".safetensors" in shown(record())
-    assert ".safetensors" not in shown(record(kind="model"))
+    assert ".safetensors" in cards_of(record())
+    assert ".safetensors" not in cards_of(record(kind="model"))
 
 
 def test_what_could_not_be_done_stands_in_the_open_card_or_above_all():
     failure = '<div class="error">no</div>'
-    inside = shown(record(), opened="0" * 32, failure=failure)
+    inside = cards_of(record(), opened="0" * 32, failure=failure)
     assert inside.index("<details") < inside.index(failure)
-    gone = shown(record(), opened="1" * 32, failure=failure)
+    gone = cards_of(record(), opened="1" * 32, failure=failure)
     assert gone.index(failure) < gone.index("<details")
 
 

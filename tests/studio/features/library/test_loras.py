@@ -301,7 +301,7 @@ def test_bad_tags_are_refused_before_they_are_queued(ada, clay):
 # --- merging and own models -----------------------------------------------------------------------
 
 
-def merged(client, **request) -> dict:
+def merge(client, **request) -> dict:
     answer = client.post(MERGE, json=request)
     assert answer.status_code == 202, answer.text
     job = wait_for(client, answer.json()["job"])
@@ -312,7 +312,7 @@ def merged(client, **request) -> dict:
 def test_two_become_one(ada, bob, clay, data):
     second = bring(ada, "wood", data)
     parts = [{"name": "clay", "weight": 0.3}, {"name": "wood", "weight": 0.5}]
-    made = merged(ada, loras=parts, name="both", owner="bob", id=clay["id"])
+    made = merge(ada, loras=parts, name="both", owner="bob", id=clay["id"])
     assert (made["name"], made["rank"]) == ("both", 8)
     assert made["id"] != clay["id"]
     assert names(bob) == []
@@ -324,7 +324,7 @@ def test_two_become_one(ada, bob, clay, data):
 
 
 def test_a_model_of_one_s_own_paints_under_its_name_and_for_nobody_else(ada, bob, clay):
-    made = merged(ada, loras=[{"name": "clay", "weight": 0.8}], name="clay model", model=TINY)
+    made = merge(ada, loras=[{"name": "clay", "weight": 0.8}], name="clay model", model=TINY)
     assert (made["kind"], made["base"], made["files"]) == ("model", TINY, {})
     job = paint(ada, model="clay model")
     assert job["request"]["model"] == f"own:{made['id']}"

@@ -22,7 +22,7 @@ AWAY = "title: Away\nbackend: llama.cpp\nsource: {hub: nobody/nothing, file: not
 
 
 @pytest.fixture(scope="session")
-def running(tmp_path_factory, twin_home) -> Iterator[tuple[Studio, str]]:
+def studio_and_address(tmp_path_factory, twin_home) -> Iterator[tuple[Studio, str]]:
     """A studio that needs no login, and its address."""
     home: Path = tmp_path_factory.mktemp("openai")
     (home / "chat").mkdir()
@@ -34,17 +34,19 @@ def running(tmp_path_factory, twin_home) -> Iterator[tuple[Studio, str]]:
 
 
 @pytest.fixture(scope="session")
-def studio(running) -> Studio:
-    return running[0]
+def studio(studio_and_address) -> Studio:
+    return studio_and_address[0]
 
 
 @pytest.fixture(scope="session")
-def client(running) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{running[1]}/v1", api_key="none", max_retries=0) as client:
+def client(studio_and_address) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(
+        base_url=f"{studio_and_address[1]}/v1", api_key="none", max_retries=0
+    ) as client:
         yield client
 
 
 @pytest.fixture(scope="session")
-def raw(running) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=running[1], timeout=PATIENCE) as client:
+def raw(studio_and_address) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=studio_and_address[1], timeout=PATIENCE) as client:
         yield client

@@ -20,7 +20,7 @@ ADA = Owner("ada", "ada", is_host=True)
 
 
 @pytest.fixture(scope="module")
-def locked(tmp_path_factory, twin_home) -> Iterator[tuple[Studio, str]]:
+def studio_with_accounts(tmp_path_factory, twin_home) -> Iterator[tuple[Studio, str]]:
     """A studio with accounts."""
     home = tmp_path_factory.mktemp("locked")
     (home / "chat").mkdir()
@@ -30,12 +30,14 @@ def locked(tmp_path_factory, twin_home) -> Iterator[tuple[Studio, str]]:
 
 
 @pytest.fixture
-def by_key(locked) -> Iterator:
+def by_key(studio_with_accounts) -> Iterator:
     """``by_key(token)``: the official client with this key."""
     clients = []
 
     def client(token: str) -> openai.OpenAI:
-        clients.append(openai.OpenAI(base_url=f"{locked[1]}/v1", api_key=token, max_retries=0))
+        clients.append(
+            openai.OpenAI(base_url=f"{studio_with_accounts[1]}/v1", api_key=token, max_retries=0)
+        )
         return clients[-1]
 
     yield client
@@ -54,16 +56,20 @@ def test_without_accounts_any_key_will_do(client):
 
 
 @pytest.mark.parametrize("token", ["sk-atelier-wrong", "sk-atelier-"])
-def test_wrong_key_of_this_kind_is_refused_also_without_accounts(running, token: str):
-    with openai.OpenAI(base_url=f"{running[1]}/v1", api_key=token, max_retries=0) as client:
+def test_wrong_key_of_this_kind_is_refused_also_without_accounts(studio_and_address, token: str):
+    with openai.OpenAI(
+        base_url=f"{studio_and_address[1]}/v1", api_key=token, max_retries=0
+    ) as client:
         with pytest.raises(openai.AuthenticationError) as caught:
             client.models.list()
         assert caught.value.code == "invalid_api_key"
 
 
-def test_revoked_key_is_refused(running, studio):
+def test_revoked_key_is_refused(studio_and_address, studio):
     key, token = studio.keys.make(LOCAL_OWNER, "editor")
-    with openai.OpenAI(base_url=f"{running[1]}/v1", api_key=token, max_retries=0) as client:
+    with openai.OpenAI(
+        base_url=f"{studio_and_address[1]}/v1", api_key=token, max_retries=0
+    ) as client:
         assert list(client.models.list())
         studio.keys.revoke("local", key.id)
         with pytest.raises(openai.AuthenticationError):
@@ -73,11 +79,11 @@ def test_revoked_key_is_refused(running, studio):
 
 
 @pytest.mark.parametrize("token", ["none", "sk-atelier-wrong", "sk-proj-other", "é"])
-def test_stranger_is_refused_in_the_envelope(by_key, locked, token: str):
+def test_stranger_is_refused_in_the_envelope(by_key, studio_with_accounts, token: str):
     for method, path in [("GET", "models"), ("POST", "chat/completions"), ("GET", "nothing")]:
         answer = httpx.request(
             method,
-            f"{locked[1]}/v1/{path}",
+            f"{studio_with_accounts[1]}/v1/{path}",
             headers={"authorization": f"Bearer {token}".encode(), "accept": "text/html"},
         )
         assert answer.status_code == 401
@@ -85,43 +91,48 @@ def test_stranger_is_refused_in_the_envelope(by_key, locked, token: str):
         assert answer.headers["www-authenticate"] == "Bearer"
 
 
-def test_a_key_is_its_owner_s(by_key, locked):
-    studio = locked[0]
+def test_a_key_is_its_owner_s(by_key, studio_with_accounts):
+    studio = studio_with_accounts[0]
     _, token = studio.keys.make(ADA, "editor")
     assert ask(by_key(token)).usage.completion_tokens == 2
     (found,) = studio.keys.list("ada")
     assert found.used is not None
 
 
-def test_a_key_opens_the_api_alone(locked):
-    _, token = locked[0].keys.make(ADA, "editor")
+def test_a_key_opens_the_api_alone(studio_with_accounts):
+    _, token = studio_with_accounts[0].keys.make(ADA, "editor")
     for path in ("/", "/api/v1/jobs", "/api/v1/models"):
-        answer = httpx.get(locked[1] + path, headers={"authorization": f"Bearer {token}"})
+        answer = httpx.get(
+            studio_with_accounts[1] + path, headers={"authorization": f"Bearer {token}"}
+        )
         assert answer.status_code == 401
 
 
-def test_key_of_a_user_who_has_gone_is_refused(by_key, locked):
-    _, token = locked[0].keys.make(Owner("eve", "eve", is_host=True), "left behind")
+def test_key_of_a_user_who_has_gone_is_refused(by_key, studio_with_accounts):
+    _, token = studio_with_accounts[0].keys.make(Owner("eve", "eve", is_host=True), "left behind")
     with pytest.raises(openai.AuthenticationError) as caught:
         by_key(token).models.list()
     assert "no account" in caught.value.body["message"]
 
 
-def test_session_and_basic_authorization_open_the_api_too(locked):
-    with httpx.Client(base_url=locked[1]) as browser:
+def test_session_and_basic_authorization_open_the_api_too(studio_with_accounts):
+    with httpx.Client(base_url=studio_with_accounts[1]) as browser:
         assert browser.get("/v1/models").status_code == 401
         browser.post("/login", data={"name": "ada", "password": "ada's own"})
         assert browser.get("/v1/models").status_code == 200
         wrong = {"authorization": "Bearer sk-atelier-wrong"}
         assert browser.get("/v1/models", headers=wrong).status_code == 401
-    assert httpx.get(f"{locked[1]}/v1/models", auth=("ada", "ada's own")).status_code == 200
-    answer = httpx.get(f"{locked[1]}/v1/models", auth=("ada", "wrong"))
+    assert (
+        httpx.get(f"{studio_with_accounts[1]}/v1/models", auth=("ada", "ada's own")).status_code
+        == 200
+    )
+    answer = httpx.get(f"{studio_with_accounts[1]}/v1/models", auth=("ada", "wrong"))
     assert answer.status_code == 401
     assert answer.json()["error"]["code"] == "invalid_api_key"
 
 
-def test_requests_of_a_key_are_limited_by_the_minute(by_key, locked):
-    _, token = locked[0].keys.make(ADA, "slow", requests_per_minute=2)
+def test_requests_of_a_key_are_limited_by_the_minute(by_key, studio_with_accounts):
+    _, token = studio_with_accounts[0].keys.make(ADA, "slow", requests_per_minute=2)
     client = by_key(token)
     ask(client)
     ask(client)
@@ -129,19 +140,21 @@ def test_requests_of_a_key_are_limited_by_the_minute(by_key, locked):
         ask(client, stream=True)
     assert (caught.value.status_code, caught.value.code) == (429, "rate_limit_exceeded")
     assert 50 <= int(caught.value.response.headers["retry-after"]) <= 60
-    _, other = locked[0].keys.make(ADA, "another")
+    _, other = studio_with_accounts[0].keys.make(ADA, "another")
     assert ask(by_key(other)).choices
 
 
-def test_what_cannot_be_answered_counts_too(locked):
-    _, token = locked[0].keys.make(ADA, "wrong", requests_per_minute=1)
+def test_what_cannot_be_answered_counts_too(studio_with_accounts):
+    _, token = studio_with_accounts[0].keys.make(ADA, "wrong", requests_per_minute=1)
     asked = {"content": b"no JSON", "headers": {"authorization": f"Bearer {token}"}}
-    answers = [httpx.post(f"{locked[1]}/v1/chat/completions", **asked) for _ in range(2)]
+    answers = [
+        httpx.post(f"{studio_with_accounts[1]}/v1/chat/completions", **asked) for _ in range(2)
+    ]
     assert [answer.status_code for answer in answers] == [400, 429]
 
 
-def test_tokens_of_a_key_are_limited_by_the_minute(by_key, locked):
-    _, token = locked[0].keys.make(ADA, "short", tokens_per_minute=5)
+def test_tokens_of_a_key_are_limited_by_the_minute(by_key, studio_with_accounts):
+    _, token = studio_with_accounts[0].keys.make(ADA, "short", tokens_per_minute=5)
     client = by_key(token)
     assert len(list(ask(client, max_tokens=6, temperature=0, stream=True))) > 3
     with pytest.raises(openai.RateLimitError) as caught:
@@ -149,9 +162,9 @@ def test_tokens_of_a_key_are_limited_by_the_minute(by_key, locked):
     assert "tokens" in caught.value.body["message"]
 
 
-def test_guest_uses_what_is_here_and_downloads_nothing(locked):
+def test_guest_uses_what_is_here_and_downloads_nothing(studio_with_accounts):
     body = {"messages": HELLO, "max_tokens": 2, "model": "away"}
-    with httpx.Client(base_url=locked[1], timeout=PATIENCE) as guest:
+    with httpx.Client(base_url=studio_with_accounts[1], timeout=PATIENCE) as guest:
         guest.post("/login", data={"name": "guest", "password": "shared"})
         answer = guest.post("/v1/chat/completions", json=body)
         assert answer.status_code == 403
@@ -160,9 +173,9 @@ def test_guest_uses_what_is_here_and_downloads_nothing(locked):
         assert MODEL in here
         assert "away" not in here
         assert guest.post("/v1/chat/completions", json={**body, "model": MODEL}).is_success
-    _, token = locked[0].keys.make(LOCAL_OWNER, "host")
+    _, token = studio_with_accounts[0].keys.make(LOCAL_OWNER, "host")
     answer = httpx.post(
-        f"{locked[1]}/v1/chat/completions",
+        f"{studio_with_accounts[1]}/v1/chat/completions",
         json=body,
         headers={"authorization": f"Bearer {token}"},
         timeout=PATIENCE,
@@ -170,8 +183,8 @@ def test_guest_uses_what_is_here_and_downloads_nothing(locked):
     assert answer.status_code == 503, "the host may, but this studio is offline"
 
 
-def test_health_needs_no_login(locked):
-    answer = httpx.get(f"{locked[1]}/health")
+def test_health_needs_no_login(studio_with_accounts):
+    answer = httpx.get(f"{studio_with_accounts[1]}/health")
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
 

@@ -28,7 +28,7 @@ def pieces(stream) -> list:
     return list(stream)
 
 
-def said(chunks, index: int = 0) -> str:
+def text_of(chunks, index: int = 0) -> str:
     choices = [choice for chunk in chunks for choice in chunk.choices if choice.index == index]
     return "".join(choice.delta.content or "" for choice in choices)
 
@@ -50,7 +50,7 @@ def test_an_answer_has_its_text_its_reason_and_its_counts(client):
 
 def test_a_stream_says_the_same_as_the_whole_answer(client):
     chunks = pieces(ask(client, stream=True))
-    assert said(chunks) == ask(client).choices[0].message.content
+    assert text_of(chunks) == ask(client).choices[0].message.content
     assert {chunk.object for chunk in chunks} == {"chat.completion.chunk"}
     assert len({chunk.id for chunk in chunks}) == 1
     first, *middle, last = [chunk.choices[0] for chunk in chunks]
@@ -92,7 +92,7 @@ def test_an_answer_ends_before_the_first_stop_string(client, stream: bool):
     answer = ask(client, max_tokens=16, stop=["\x01never", stop], stream=stream)
     if stream:
         chunks = pieces(answer)
-        text, reason = said(chunks), chunks[-1].choices[0].finish_reason
+        text, reason = text_of(chunks), chunks[-1].choices[0].finish_reason
     else:
         text, reason = answer.choices[0].message.content, answer.choices[0].finish_reason
     assert text == whole[: whole.index(stop)]
@@ -124,7 +124,7 @@ def test_several_answers_to_one_question(client, stream: bool):
     )
     if stream:
         chunks = pieces(answer)
-        texts, usage = [said(chunks, index) for index in range(3)], chunks[-1].usage
+        texts, usage = [text_of(chunks, index) for index in range(3)], chunks[-1].usage
         ends = [c.choices[0].index for c in chunks if c.choices and c.choices[0].finish_reason]
         assert sorted(ends) == [0, 1, 2]
     else:
@@ -157,7 +157,7 @@ def test_odds_come_with_a_stream_too(client):
     tokens = [token for part in parts if part for token in part.content]
     assert len(tokens) == 12
     assert {len(token.top_logprobs) for token in tokens} == {2}
-    assert "".join(token.token for token in tokens) == said(chunks)
+    assert "".join(token.token for token in tokens) == text_of(chunks)
 
 
 def test_odds_without_other_tokens(client):
@@ -217,7 +217,7 @@ def test_characters_of_several_tokens_come_whole(client):
     chunks = pieces(
         ask(client, messages=last, stream=True, extra_body={"continue_final_message": True})
     )
-    assert "\ufffd" not in said(chunks)
+    assert "\ufffd" not in text_of(chunks)
 
 
 def test_an_answer_is_gone_on_with(client):
@@ -263,9 +263,9 @@ def test_the_newer_name_of_the_longest_answer_counts(client):
     assert answer.usage.completion_tokens == 2
 
 
-def test_a_studio_asks_another_one_as_it_answers_itself(client, running):
+def test_a_studio_asks_another_one_as_it_answers_itself(client, studio_and_address):
     """A model of the backend remote that points at a studio's own address: the same words."""
-    studio, address = running
+    studio, address = studio_and_address
     file = studio.home / "chat" / "mirror.yaml"
     file.write_text(
         f"title: Mirror\nbackend: remote\nurl: {address}/v1\nremote_model: {MODEL}\n"

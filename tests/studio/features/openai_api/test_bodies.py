@@ -77,15 +77,20 @@ def test_a_completion_is_short_unless_it_is_told_otherwise():
 
 
 def test_only_the_first_instructions_are_joined():
-    def said(role: str, content: object) -> dict:
+    def message(role: str, content: object) -> dict:
         return {"role": role, "content": content, "name": "ignored"}
 
     parts = [{"type": "text", "text": "x"}, {"type": "input_text", "text": "y"}]
     assert bodies.messages(
-        [said("system", "a"), said("developer", "b"), said("system", parts), said("user", "c")]
+        [
+            message("system", "a"),
+            message("developer", "b"),
+            message("system", parts),
+            message("user", "c"),
+        ]
     ) == [{"role": "system", "content": "a\n\nb\n\nxy"}, {"role": "user", "content": "c"}]
-    later = [said("user", "c"), said("system", "d"), said("system", "e")]
-    roles = [each["role"] for each in bodies.messages([said("system", "a"), *later])]
+    later = [message("user", "c"), message("system", "d"), message("system", "e")]
+    roles = [each["role"] for each in bodies.messages([message("system", "a"), *later])]
     assert roles == ["system", "user", "system", "system"], "later ones stay where they are"
 
 
@@ -97,7 +102,7 @@ def test_a_body_is_left_as_it_was():
     assert repr(body) == before
 
 
-def refused(read, **body) -> Invalid:
+def refusal(read, **body) -> Invalid:
     body = {"messages": ASKED, "prompt": "a"} | body
     with pytest.raises(Invalid) as caught:
         read(body)
@@ -194,7 +199,7 @@ def test_fields_that_ask_for_nothing_change_nothing(harmless: dict):
 )
 def test_what_cannot_be_followed_is_refused_by_its_name(body: dict, param: str):
     for read in (bodies.chat, bodies.completion):
-        error = refused(read, **body)
+        error = refusal(read, **body)
         assert error.param == param
         assert param in str(error) or "tools" in str(error)
 
@@ -219,18 +224,18 @@ def test_no_limit_by_another_name_is_taken_where_there_is_none(name: str):
     assert request.max_new_tokens is None
     (request,) = bodies.completion({"prompt": "a", "max_tokens": -1, name: -1}).requests
     assert request.max_new_tokens is None
-    assert refused(bodies.completion, **{name: -1}).param == name, "it would end after 16 tokens"
+    assert refusal(bodies.completion, **{name: -1}).param == name, "it would end after 16 tokens"
 
 
 def test_other_tokens_of_a_completion_are_asked_for_by_logprobs():
-    error = refused(bodies.completion, top_logprobs=2)
+    error = refusal(bodies.completion, top_logprobs=2)
     assert (error.param, str(error)) == (
         "top_logprobs", "top_logprobs is not known here. Send it as logprobs.")  # fmt: skip
 
 
 @pytest.mark.parametrize("said", ["Hi", {"role": "user", "content": "Hi"}])
 def test_messages_that_are_no_list_are_said_to_be_none(said: object):
-    assert "messages must be a list" in str(refused(bodies.chat, messages=said))
+    assert "messages must be a list" in str(refusal(bodies.chat, messages=said))
 
 
 TOOL_CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
@@ -251,7 +256,7 @@ TOOL_CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments
     ],
 )
 def test_a_history_is_refused_for_its_own_reason(message: dict, param: str):
-    error = refused(bodies.chat, messages=[*ASKED, message, *ASKED])
+    error = refusal(bodies.chat, messages=[*ASKED, message, *ASKED])
     assert error.param == f"messages[1].{param}"
     assert ("tool" in str(error)) == (param in ("tool_calls", "function_call", "role"))
 
@@ -304,7 +309,7 @@ def test_prompts_are_texts_or_tokens():
     for odd, param in (([5, "a"], "prompt[1]"), ([[5], [True]], "prompt[1][0]"),
                        ([5, -1], "prompt[1]"), ([[]], "prompt"), ([None], "prompt[0]"),
                        ({}, "prompt"), (5, "prompt"), ([[5], None], "prompt")):  # fmt: skip
-        error = refused(bodies.completion, prompt=odd)
+        error = refusal(bodies.completion, prompt=odd)
         assert error.param == param
         assert "str" not in str(error)
 

@@ -17,7 +17,7 @@ from tests.studio.features.openai_api.conftest import HELLO, MODEL
 CHAT = "/v1/chat/completions"
 
 
-def refused(client: openai.OpenAI, kind: type[openai.APIStatusError], **changes):
+def refusal(client: openai.OpenAI, kind: type[openai.APIStatusError], **changes):
     """The exception that the client makes of the answer."""
     with pytest.raises(kind) as caught:
         client.chat.completions.create(**{"model": MODEL, "messages": HELLO, **changes})
@@ -36,7 +36,7 @@ def envelope(answer: httpx.Response) -> dict:
     return body["error"]
 
 
-def said_by(role: str, text: str = "a duck") -> dict:
+def message(role: str, text: str = "a duck") -> dict:
     return {"role": role, "content": text}
 
 
@@ -67,19 +67,19 @@ def said_by(role: str, text: str = "a duck") -> dict:
         ({"messages": []}, "messages", "There are no messages"),
         ({"messages": {}}, "messages", "There are no messages"),
         ({"messages": ["hello"]}, "messages[0].role", "role"),
-        ({"messages": [said_by("bishop")]}, "messages[0].role", "bishop"),
-        ({"messages": [said_by("user"), said_by("tool")]}, "messages[1].role", "tool"),
+        ({"messages": [message("bishop")]}, "messages[0].role", "bishop"),
+        ({"messages": [message("user"), message("tool")]}, "messages[1].role", "tool"),
         ({"messages": [{"role": "user"}]}, "messages[0].content", "no text"),
         ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content", "no text"),
         (
-            {"messages": [said_by("user", [{"type": "image_url", "image_url": {"url": "x"}}])]},
+            {"messages": [message("user", [{"type": "image_url", "image_url": {"url": "x"}}])]},
             "messages[0].content[0]",
             "image_url",
         ),
     ],
 )
 def test_bad_value_is_refused_by_its_name(client, changes, param, words, stream):
-    error = refused(client, openai.BadRequestError, stream=stream, **changes)
+    error = refusal(client, openai.BadRequestError, stream=stream, **changes)
     assert (error.status_code, error.type) == (400, "invalid_request_error")
     assert error.param == param
     assert words in error.body["message"]
@@ -124,24 +124,24 @@ def test_a_body_beyond_the_limit_is_refused(raw: httpx.Client):
 
 def test_a_model_that_is_not_there_is_not_found(client):
     for stream in (False, True):
-        error = refused(client, openai.NotFoundError, model="smollm2-135n", stream=stream)
+        error = refusal(client, openai.NotFoundError, model="smollm2-135n", stream=stream)
         assert (error.code, error.param) == ("model_not_found", "model")
         assert MODEL in error.body["message"], "close names are offered"
     with pytest.raises(openai.NotFoundError) as caught:
         client.models.retrieve("gpt-9")
     assert caught.value.code == "model_not_found"
-    refused(client, openai.NotFoundError, model="own-chat:x")
-    refused(client, openai.NotFoundError, model="../../etc/passwd")
+    refusal(client, openai.NotFoundError, model="own-chat:x")
+    refusal(client, openai.NotFoundError, model="../../etc/passwd")
 
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("text", ["duck " * 200_000, "duck " * 75_000, "a" * 390_000])
 def test_a_prompt_beyond_the_context_is_refused_at_once(client, text: str, stream: bool):
     start = time.monotonic()
-    error = refused(
+    error = refusal(
         client,
         openai.BadRequestError,
-        messages=[said_by("user", text)],
+        messages=[message("user", text)],
         stream=stream,
     )
     assert time.monotonic() - start < PROMPTLY
@@ -195,7 +195,7 @@ def test_other_paths_and_methods_are_refused_in_the_envelope(raw, method, path, 
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_model_that_does_not_load_is_an_error_with_the_cause(client, stream: bool):
-    error = refused(client, openai.InternalServerError, model="broken", stream=stream)
+    error = refusal(client, openai.InternalServerError, model="broken", stream=stream)
     assert (error.status_code, error.type) == (503, "server_error")
     assert "llama.cpp cannot load Broken:" in error.body["message"]
     assert len(error.body["message"]) > len("llama.cpp cannot load Broken: .")
@@ -203,13 +203,13 @@ def test_a_model_that_does_not_load_is_an_error_with_the_cause(client, stream: b
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_server_that_is_down_is_an_error_with_the_cause(client, stream: bool):
-    error = refused(client, openai.InternalServerError, model="down", stream=stream)
+    error = refusal(client, openai.InternalServerError, model="down", stream=stream)
     assert error.status_code == 503
     assert "refused" in error.body["message"]
 
 
 def test_sentences_are_in_the_client_s_language(client):
-    error = refused(
+    error = refusal(
         client,
         openai.BadRequestError,
         max_tokens=0,
@@ -248,7 +248,7 @@ def test_an_error_in_the_middle_ends_the_stream_with_its_cause(client, studio):
             next(chunks)
         assert "broke off" in caught.value.message
         assert caught.value.type == "server_error"
-        whole = refused(client, openai.InternalServerError, model="breaks")
+        whole = refusal(client, openai.InternalServerError, model="breaks")
         assert "broke off" in whole.body["message"]
     finally:
         file.unlink()

@@ -35,15 +35,15 @@ def llama_workers() -> list[psutil.Process]:
 def busy_share(over: float = 0.3) -> float:
     """How many of the processors llama.cpp takes, looked at for so many seconds."""
 
-    def taken() -> float:
+    def cpu_seconds() -> float:
         times = [process.cpu_times() for process in workers]
         return sum(each.user + each.system for each in times)
 
     workers = llama_workers()
     assert workers
-    before = taken()
+    before = cpu_seconds()
     time.sleep(over)
-    return (taken() - before) / over
+    return (cpu_seconds() - before) / over
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from PIL.ExifTags import IFD, Base
 from studio.app import open_studio
 from studio.core.accounts.accounts import Owner
 from studio.features.training.photos import NEW, PhotosForm
-from tests.pipelines.dreambooth.data.test_photos import encoded, scene, zipped
+from tests.pipelines.dreambooth.data.test_photos import encode, scene, zip_files
 from tests.studio.live import TINY, options_for
 from tests.studio.rows import add_job
 
@@ -27,10 +27,10 @@ def photograph(seed: int) -> bytes:
     exif = Image.Exif()
     exif[Base.Make] = CAMERA
     exif.get_ifd(IFD.GPSInfo)[2] = (48.0, 51.0, 29.0)
-    return encoded(scene(seed=seed), "JPEG", exif=exif)
+    return encode(scene(seed=seed), "JPEG", exif=exif)
 
 
-def tattling(folder: Path) -> set[str]:
+def find_camera_data(folder: Path) -> set[str]:
     """Files below a folder that hold what the camera wrote."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     return {path.name for path in files if CAMERA.encode() in path.read_bytes()}
@@ -57,22 +57,22 @@ def upload(form: PhotosForm, files: dict[str, bytes]) -> list[str]:
     return paths
 
 
-def added(form: PhotosForm, paths: list[str], subject: str = NEW) -> list:
+def add_photos(form: PhotosForm, paths: list[str], subject: str = NEW) -> list:
     owner = Owner("local", "you", is_host=True)
     request = SimpleNamespace(state=SimpleNamespace(owner=owner), headers={})
     return form._add(paths, TINY, subject, "Whiskers", "cat", "ohwx", request)
 
 
 def test_no_copy_of_an_uploaded_photo_is_left(form):
-    archive = zipped({"three.jpg": photograph(3)}, zipfile.ZIP_STORED).getvalue()
+    archive = zip_files({"three.jpg": photograph(3)}, zipfile.ZIP_STORED).getvalue()
     files = {"one.jpg": photograph(1), "two.jpg": photograph(2)[:-2000], "all.zip": archive}
     paths = upload(form, files)
     home = form.studio.home
-    assert tattling(home) == {"one.jpg", "two.jpg", "all.zip"}
-    list(added(form, [*paths, paths[0]]))
+    assert find_camera_data(home) == {"one.jpg", "two.jpg", "all.zip"}
+    list(add_photos(form, [*paths, paths[0]]))
     (subject,) = form.studio.subjects.list("local")
     assert [photo.name for photo in subject.photos] == ["one.jpg", "three.jpg"]
-    assert tattling(home) == set()
+    assert find_camera_data(home) == set()
     assert not any(Path(path).exists() for path in paths)
 
 
@@ -80,14 +80,14 @@ def test_nor_where_nothing_could_be_taken_or_the_page_was_closed(form):
     home = form.studio.home
     subject = form.studio.subjects.create("local", "Whiskers", "ohwx", "cat")
     add_job(form.studio.store, "local", "dreambooth", {"subject": subject.id}, "queued")
-    list(added(form, upload(form, {"one.jpg": photograph(1)}), subject.id))
+    list(add_photos(form, upload(form, {"one.jpg": photograph(1)}), subject.id))
     assert form.studio.subjects.get("local", subject.id).photos == []
-    assert tattling(home) == set()
+    assert find_camera_data(home) == set()
     form.studio.store.write("DELETE FROM jobs")
-    events = added(form, upload(form, {f"{n}.jpg": photograph(n) for n in (2, 3)}), subject.id)
+    events = add_photos(form, upload(form, {f"{n}.jpg": photograph(n) for n in (2, 3)}), subject.id)
     next(events)
     events.close()
-    assert tattling(home) == set()
+    assert find_camera_data(home) == set()
 
 
 def test_only_copies_are_deleted(form, tmp_path):
@@ -97,7 +97,7 @@ def test_only_copies_are_deleted(form, tmp_path):
     inside.write_bytes(photograph(2))
     climbing = form.studio.home / "cache" / ".." / "own.jpg"
     (form.studio.home / "cache").mkdir(exist_ok=True)
-    list(added(form, [str(own), str(climbing)]))
+    list(add_photos(form, [str(own), str(climbing)]))
     assert own.exists()
     assert inside.exists()
 
@@ -105,7 +105,7 @@ def test_only_copies_are_deleted(form, tmp_path):
 def test_an_upload_that_has_gone_is_said_and_the_others_are_taken(form):
     paths = upload(form, {"one.jpg": photograph(1), "two.jpg": photograph(2)})
     Path(paths[0]).unlink()
-    *_, (_, *shown) = added(form, paths)
+    *_, (_, *shown) = add_photos(form, paths)
     assert "one.jpg is no longer there. Send it again." in str(shown)
     (subject,) = form.studio.subjects.list("local")
     assert [photo.name for photo in subject.photos] == ["two.jpg"]

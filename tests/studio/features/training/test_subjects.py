@@ -25,7 +25,7 @@ from studio.core.quota import Quota
 from studio.core.settings import StoredSettings
 from studio.core.store import Store, uses_in
 from studio.features.training.subjects import KIND, MAX_SUBJECTS, Subjects
-from tests.pipelines.dreambooth.data.test_photos import encoded, zipped
+from tests.pipelines.dreambooth.data.test_photos import encode, zip_files
 from tests.pipelines.dreambooth.data.test_photos import scene as large_scene
 from tests.studio.rows import add_job
 
@@ -78,7 +78,7 @@ class Desk:
     def job(self, owner, request, state="done", kind=KIND, id="job"):
         add_job(self.store, owner, kind, request, state, id)
 
-    def trained(self, owner, subject_id, number=0):
+    def put_training(self, owner, subject_id, number=0):
         """All that a finished training leaves: job, folder, LoRA, and a picture painted with it."""
         training, lora, job = f"{number:032x}", f"{number + 100:032x}", f"job-{number}"
         self.job(owner, {"subject": subject_id, "training": training}, id=job)
@@ -108,7 +108,7 @@ def desk(tmp_path):
 def mine(desk):
     """A subject of Ann's with one photo."""
     subject = desk.subjects.create(ANN, "Whiskers", "ohwx", "cat")
-    desk.add(ANN, subject.id, ("one.png", encoded(scene())))
+    desk.add(ANN, subject.id, ("one.png", encode(scene())))
     return desk.subjects.get(ANN, subject.id)
 
 
@@ -120,11 +120,11 @@ def test_subjects_are_listed_newest_first(desk, mine):
 
 
 def test_files_and_zips_are_taken_and_what_is_refused_is_said(desk, mine):
-    archive = zipped(
+    archive = zip_files(
         {
-            "../../up.png": encoded(scene(seed=1)),
-            "nested/😀.jpg": encoded(scene(seed=2), "JPEG"),
-            "again.png": encoded(scene()),
+            "../../up.png": encode(scene(seed=1)),
+            "nested/😀.jpg": encode(scene(seed=2), "JPEG"),
+            "again.png": encode(scene()),
             "notes.txt": b"not a photo",
             "bomb.png": bytes(100_000_000),
         }
@@ -145,14 +145,14 @@ def test_files_and_zips_are_taken_and_what_is_refused_is_said(desk, mine):
 
 
 CAPTIONS = {
-    "set/1.png": encoded(scene(seed=11)),
+    "set/1.png": encode(scene(seed=11)),
     "set/1.txt": b"an OHWX cat,\r\non grass",
-    "set/2.jpg": encoded(scene(seed=12), "JPEG"),
+    "set/2.jpg": encode(scene(seed=12), "JPEG"),
     "set/2.caption": "une chatte \u00e0 la mer".encode(),
-    "set/@eaDir/1.png/SYNOPHOTO_THUMB_M.jpg": encoded(scene(seed=1), "JPEG"),
+    "set/@eaDir/1.png/SYNOPHOTO_THUMB_M.jpg": encode(scene(seed=1), "JPEG"),
     "set/._2.jpg": b"x",
     "__MACOSX/set/._1.png": b"x",
-    "reg/1_cat/1.png": encoded(scene(seed=2)),
+    "reg/1_cat/1.png": encode(scene(seed=2)),
     "set/lonely.txt": b"nothing beside me",
 }
 
@@ -161,7 +161,7 @@ CAPTIONS = {
 def test_captions_beside_photos_become_theirs_and_what_is_no_photo_is_said(desk, mine, zipped_up):
     files = list(CAPTIONS.items())
     if zipped_up:
-        files = [("set.zip", zipped(CAPTIONS).getvalue())]
+        files = [("set.zip", zip_files(CAPTIONS).getvalue())]
     outcomes = desk.add(ANN, mine.id, *files)
     photos = {photo.name: photo.caption for photo in desk.subjects.get(ANN, mine.id).photos}
     del photos["one.png"]
@@ -181,7 +181,7 @@ def test_captions_beside_photos_become_theirs_and_what_is_no_photo_is_said(desk,
 
 
 def test_a_photo_that_is_here_already_takes_the_caption_that_it_lacks(desk, mine):
-    files = [("again.png", encoded(scene())), ("again.txt", b"ohwx cat asleep")]
+    files = [("again.png", encode(scene())), ("again.txt", b"ohwx cat asleep")]
     (outcome,) = desk.add(ANN, mine.id, *files)
     assert "here already, as one.png" in str(outcome.refusal)
     assert str(outcome.note) == "Its caption was taken over: “[trigger] asleep”."
@@ -203,15 +203,15 @@ def test_a_caption_that_comes_later_finds_its_photo(desk, mine):
 
 def test_captions_that_are_not_taken_say_why(desk, mine):
     files = {
-        "a/1.png": encoded(scene(seed=31)),
-        "b/1.png": encoded(scene(seed=32)),
+        "a/1.png": encode(scene(seed=31)),
+        "b/1.png": encode(scene(seed=32)),
         "captions/1.txt": b"red",
-        "a/2.png": encoded(scene(seed=33)),
+        "a/2.png": encode(scene(seed=33)),
         "a/2.txt": b"a cat",
         "a/2.caption": b"a dog",
-        "a/inner.zip": zipped({"3.png": b"x"}).getvalue(),
+        "a/inner.zip": zip_files({"3.png": b"x"}).getvalue(),
     }
-    outcomes = desk.add(ANN, mine.id, ("set.zip", zipped(files).getvalue()))
+    outcomes = desk.add(ANN, mine.id, ("set.zip", zip_files(files).getvalue()))
     said = {each.name: str(each.refusal or each.note) for each in outcomes if not each.photo}
     assert said.keys() == {"1.txt", "2.caption", "inner.zip"}
     assert said["1.txt"].startswith("2 photos are called 1, so that it is not known which")
@@ -235,11 +235,11 @@ def test_a_list_for_many_photos_is_told_of_once(desk, mine):
 
 def test_a_folder_of_kohya_s_names_the_subject(desk, mine):
     files = {
-        "img/10_sks tabby/a.png": encoded(scene(seed=21)),
-        "img/10_sks tabby/b.png": encoded(scene(seed=22)),
+        "img/10_sks tabby/a.png": encode(scene(seed=21)),
+        "img/10_sks tabby/b.png": encode(scene(seed=22)),
         "img/10_sks tabby/b.txt": b"photo of sks tabby, outside",
     }
-    desk.add(ANN, mine.id, ("kohya.zip", zipped(files).getvalue()))
+    desk.add(ANN, mine.id, ("kohya.zip", zip_files(files).getvalue()))
     captions = [photo.caption for photo in desk.subjects.get(ANN, mine.id).photos[1:]]
     assert captions == ["[trigger]", "photo of [trigger], outside"]
 
@@ -263,8 +263,8 @@ def test_a_caption_that_cannot_be_used_is_said(desk, mine, name, data, sentence)
 
 def test_an_upload_is_read_from_its_path(desk, mine, tmp_path):
     photo, archive = tmp_path / "a.png", tmp_path / "b.zip"
-    photo.write_bytes(encoded(scene(seed=1)))
-    archive.write_bytes(zipped({"c.png": encoded(scene(seed=2))}).getvalue())
+    photo.write_bytes(encode(scene(seed=1)))
+    archive.write_bytes(zip_files({"c.png": encode(scene(seed=2))}).getvalue())
     outcomes = desk.add(ANN, mine.id, ("a.png", photo), ("b.zip", archive))
     assert [(each.name, each.refusal) for each in outcomes] == [("a.png", None), ("c.png", None)]
 
@@ -274,14 +274,14 @@ def test_of_500_photos_200_are_taken(desk, mine, monkeypatch):
     opened = []
     original = desk.subjects._take.__globals__["kept"].open_photo
 
-    def counted(data):
+    def record_and_open(data):
         opened.append(len(data))
         return original(data)
 
-    monkeypatch.setattr("pipelines.dreambooth.data.subjects.open_photo", counted)
-    files = {f"{n}.png": encoded(Image.new("RGB", (64, 64), (n % 256, n // 256, 9))) for n in
+    monkeypatch.setattr("pipelines.dreambooth.data.subjects.open_photo", record_and_open)
+    files = {f"{n}.png": encode(Image.new("RGB", (64, 64), (n % 256, n // 256, 9))) for n in
              range(500)}  # fmt: skip
-    outcomes = desk.add(ANN, mine.id, ("many.zip", zipped(files).getvalue()))
+    outcomes = desk.add(ANN, mine.id, ("many.zip", zip_files(files).getvalue()))
     assert len(outcomes) == 500
     assert sum(each.photo is not None for each in outcomes) == 7
     assert all("at most 8 photos" in str(each.refusal) for each in outcomes[7:])
@@ -338,7 +338,7 @@ def test_a_guest_s_quota_counts_photos(desk):
     outcomes = desk.add(
         GUEST,
         subject.id,
-        *((f"{n}.png", encoded(scene((800, 600), (400, 300), seed=n))) for n in range(3)),
+        *((f"{n}.png", encode(scene((800, 600), (400, 300), seed=n))) for n in range(3)),
     )
     assert outcomes[0].photo is not None
     assert "a guest may keep 1.0 MB" in str(outcomes[-1].refusal)
@@ -370,7 +370,7 @@ def test_a_full_disk_is_said_for_the_file_that_did_not_fit(desk, mine, monkeypat
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("pipelines.dreambooth.data.subjects.write_whole", full)
-    (outcome,) = desk.add(ANN, mine.id, ("two.png", encoded(scene(seed=2))))
+    (outcome,) = desk.add(ANN, mine.id, ("two.png", encode(scene(seed=2))))
     assert "The disk is full" in str(outcome.refusal)
     monkeypatch.undo()
     assert desk.subjects.get(ANN, mine.id) == mine
@@ -379,7 +379,7 @@ def test_a_full_disk_is_said_for_the_file_that_did_not_fit(desk, mine, monkeypat
 def test_two_pages_add_at_once_and_nothing_is_lost(desk, mine):
     def add(first):
         for number in range(first, first + 6):
-            desk.add(ANN, mine.id, (f"{number}.png", encoded(scene((200, 150), (70, 70), number))))
+            desk.add(ANN, mine.id, (f"{number}.png", encode(scene((200, 150), (70, 70), number))))
 
     threads = [threading.Thread(target=add, args=(first,)) for first in (10, 20, 30)]
     for thread in threads:
@@ -413,7 +413,7 @@ def test_photos_stay_as_they_are_while_they_are_learnt(desk, mine, state):
 
 
 def test_a_lora_that_a_job_is_about_to_use_holds_its_subject(desk, mine):
-    _, lora, _, _ = desk.trained(ANN, mine.id)
+    _, lora, _, _ = desk.put_training(ANN, mine.id)
     desk.job(ANN, {"loras": [{"id": lora}]}, "queued", "text_to_image", id="waiting")
     with pytest.raises(BadRequest, match="uses these photos or what was made from them"):
         desk.subjects.delete(ANN, mine.id)
@@ -426,9 +426,9 @@ def test_a_lora_that_a_job_is_about_to_use_holds_its_subject(desk, mine):
 def test_deleting_takes_everything_made_from_the_photos_and_nothing_else(desk, mine):
     other = desk.subjects.create(ANN, "Tom")
     his = desk.subjects.create(BEN, "Rex")
-    first, second = desk.trained(ANN, mine.id, 0), desk.trained(ANN, mine.id, 1)
-    left = desk.trained(ANN, other.id, 2)
-    others = desk.trained(BEN, his.id, 3)
+    first, second = desk.put_training(ANN, mine.id, 0), desk.put_training(ANN, mine.id, 1)
+    left = desk.put_training(ANN, other.id, 2)
+    others = desk.put_training(BEN, his.id, 3)
     plain = desk.picture(ANN)
     made = desk.subjects.list_made(ANN, mine.id)
     assert made.trainings == [first[0], second[0]]
@@ -449,7 +449,7 @@ def test_deleting_takes_everything_made_from_the_photos_and_nothing_else(desk, m
 
 
 def test_deleting_takes_what_was_merged_from_what_the_photos_taught(desk, mine):
-    _, lora, _, _ = desk.trained(ANN, mine.id)
+    _, lora, _, _ = desk.put_training(ANN, mine.id)
     others = Entry("b" * 32, "others", None, sources=("c" * 32,))
     merged = Entry("d" * 32, "both", None, sources=("c" * 32, lora))
     desk.library.entries[ANN] += [others, merged]
@@ -458,7 +458,7 @@ def test_deleting_takes_what_was_merged_from_what_the_photos_taught(desk, mine):
 
 
 def test_deleting_takes_what_was_merged_from_what_is_no_longer_in_the_library(desk, mine):
-    training, lora, _, picture = desk.trained(ANN, mine.id)
+    training, lora, _, picture = desk.put_training(ANN, mine.id)
     TrainingFolder(desk.home, training).remember_library_id(lora)
     merged = Entry("d" * 32, "both", None, sources=("c" * 32, lora))
     others = Entry("b" * 32, "others", None, sources=("c" * 32,))
@@ -472,7 +472,7 @@ def test_deleting_takes_what_was_merged_from_what_is_no_longer_in_the_library(de
 
 
 def test_deleting_takes_what_was_made_by_trainings_that_are_deleted_already(desk, mine):
-    training, lora, job, picture = desk.trained(ANN, mine.id)
+    training, lora, job, picture = desk.put_training(ANN, mine.id)
     request, uses = {"subject": mine.id, "training": training}, [Use("subject", mine.id)]
     sheet = desk.gallery.save(ANN, job, -1, KIND, Image.new("RGB", (8, 8)), request, uses=uses).id
     shutil.rmtree(desk.home / "trainings" / training)
@@ -537,6 +537,6 @@ def test_cleaning_up_takes_folders_of_nobody(desk, mine):
 
 def test_brought_in_pictures_have_nothing_to_do_with_photos(desk, mine):
     inputs = Inputs(desk.store, desk.home, desk.gallery, desk.quota)
-    brought = inputs.bring(ANN, encoded(scene()))
+    brought = inputs.bring(ANN, encode(scene()))
     desk.subjects.delete(ANN, mine.id)
     assert inputs.get(ANN, brought.id) == brought

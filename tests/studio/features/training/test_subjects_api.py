@@ -19,7 +19,7 @@ from safetensors.torch import save
 from pipelines.dreambooth.folder import TrainingFolder
 from studio.core.accounts.accounts import Owner
 from studio.core.services import Studio
-from tests.pipelines.dreambooth.data.test_photos import HEIC, claimed_png, encoded, scene, zipped
+from tests.pipelines.dreambooth.data.test_photos import HEIC, claimed_png, encode, scene, zip_files
 from tests.studio.live import build_api, live_studio, options_for, sentence
 from tests.studio.people import ACCOUNTS
 from tests.studio.rows import add_job
@@ -35,7 +35,7 @@ def studio(tmp_path_factory, twin_home) -> Iterator[tuple[Studio, str]]:
         yield running
 
 
-def made(client: httpx.Client, **words) -> dict:
+def create_subject(client: httpx.Client, **words) -> dict:
     words = {"name": "Whiskers", "identifier": "ohwx", "class_word": "cat"} | words
     answer = client.post(SUBJECTS, json=words)
     assert answer.status_code == 201, answer.text
@@ -52,8 +52,8 @@ def add(client: httpx.Client, subject: dict, data: bytes, name: str = "one.png")
 @pytest.fixture
 def subject(ada) -> dict:
     """A subject of Ada's with one photo."""
-    subject = made(ada)
-    add(ada, subject, encoded(scene()))
+    subject = create_subject(ada)
+    add(ada, subject, encode(scene()))
     return ada.get(f"{SUBJECTS}/{subject['id']}").json()
 
 
@@ -61,8 +61,8 @@ def test_a_photo_comes_back_without_the_place_where_it_was_taken(ada):
     exif = Image.Exif()
     exif[Base.Make] = "A Camera"
     exif.get_ifd(IFD.GPSInfo)[2] = (48.0, 51.0, 29.0)
-    data = encoded(scene(), "JPEG", exif=exif)
-    (photo,) = add(ada, made(ada), data, "../😀 there.jpg")["taken"]
+    data = encode(scene(), "JPEG", exif=exif)
+    (photo,) = add(ada, create_subject(ada), data, "../😀 there.jpg")["taken"]
     assert photo["name"] == "😀 there.jpg"
     answer = ada.get(photo["url"])
     assert answer.headers["content-type"] == "image/png"
@@ -114,16 +114,16 @@ def test_a_bad_change_is_named(ada, subject, change, said):
 
 
 def test_a_zip_with_everything_in_it(ada, subject):
-    archive = zipped(
+    archive = zip_files(
         {
-            "../../../evil.png": encoded(scene(seed=1)),
-            "frames.gif": encoded(scene(seed=2), "GIF"),
-            "print.jpg": encoded(scene(seed=3).convert("CMYK"), "JPEG"),
+            "../../../evil.png": encode(scene(seed=1)),
+            "frames.gif": encode(scene(seed=2), "GIF"),
+            "print.jpg": encode(scene(seed=3).convert("CMYK"), "JPEG"),
             "phone.heic": HEIC,
-            "cut.jpg": encoded(scene(), "JPEG")[:3000],
-            "dot.png": encoded(Image.new("RGB", (1, 1))),
+            "cut.jpg": encode(scene(), "JPEG")[:3000],
+            "dot.png": encode(Image.new("RGB", (1, 1))),
             "vast.png": claimed_png(20_000, 20_000),
-            "same.png": encoded(scene()),
+            "same.png": encode(scene()),
             "bomb.png": bytes(80_000_000),
         }
     )
@@ -145,7 +145,7 @@ def test_a_zip_larger_than_memory_should_hold_goes_to_the_disk_as_it_comes(
     studio, ada, subject, monkeypatch
 ):
     noise = np.random.default_rng(0).bytes(32_000_000)  # which no packing makes smaller
-    archive = zipped({"film.mov": noise, "one.png": encoded(scene(seed=5))}).getvalue()
+    archive = zip_files({"film.mov": noise, "one.png": encode(scene(seed=5))}).getvalue()
     assert len(archive) > 32_000_000
     cache, on_disk = studio[0].home / "cache", []
 
@@ -169,11 +169,11 @@ def test_a_zip_larger_than_memory_should_hold_goes_to_the_disk_as_it_comes(
 
 
 def test_photos_of_a_subject_that_is_not_there_are_not_kept_meanwhile(ada, monkeypatch):
-    def kept(*_):
+    def refuse(*_):
         pytest.fail("they went to the disk")
 
-    monkeypatch.setattr("studio.features.training.subjects_api.receive_body", kept)
-    assert ada.post(f"{SUBJECTS}/{STRANGE_ID}/photos", content=encoded(scene())).status_code == 404
+    monkeypatch.setattr("studio.features.training.subjects_api.receive_body", refuse)
+    assert ada.post(f"{SUBJECTS}/{STRANGE_ID}/photos", content=encode(scene())).status_code == 404
 
 
 def test_reasons_and_remarks_are_in_the_reader_s_language(ada, subject):
@@ -182,7 +182,7 @@ def test_reasons_and_remarks_are_in_the_reader_s_language(ada, subject):
     (refused,) = ada.post(address, content=HEIC, headers=chinese).json()["refused"]
     assert "JPEG" in refused["reason"]
     assert "Export" not in refused["reason"]
-    small = encoded(scene((200, 150), (100, 75)))
+    small = encode(scene((200, 150), (100, 75)))
     (taken,) = ada.post(address, content=small, headers=chinese).json()["taken"]
     assert "200 × 150" in taken["remarks"][0]
     assert "pixels" not in taken["remarks"][0]
@@ -219,7 +219,7 @@ def test_identifiers_are_proposed_and_checked(ada, subject):
     assert (answer["good"], answer["tokens"]) == (False, ["mug</w>"])
     assert len(answer["proposed"]) == 3
     first = answer["proposed"][0]
-    made(ada, identifier=first)
+    create_subject(ada, identifier=first)
     again = ada.get("/api/v1/identifiers", params={"base": "starter"}).json()
     assert first not in again["proposed"]
     assert ada.get("/api/v1/identifiers", params={"base": "gone"}).status_code == 404
@@ -255,7 +255,7 @@ def test_another_s_photos_are_not_found_by_any_way(ada, bob, guest, stranger, su
             client.get(f"{address}/made"),
             client.patch(address, json={"name": "mine"}),
             client.patch(picture, json={"focus": [0, 0]}),
-            client.post(f"{address}/photos", content=encoded(scene())),
+            client.post(f"{address}/photos", content=encode(scene())),
             client.delete(picture),
             client.delete(address),
         ]
@@ -273,7 +273,7 @@ def test_ids_are_no_paths(ada, subject, id):
 
 
 @pytest.fixture
-def training(studio, subject) -> str:
+def training_id(studio, subject) -> str:
     """A training of Ada's that has ended, with a sample picture."""
     id, running = secrets.token_hex(16), studio[0]
     request = {"subject": subject["id"], "training": id, "owner": "ada", "name": "whiskers"}
@@ -281,13 +281,13 @@ def training(studio, subject) -> str:
     folder = TrainingFolder(running.home, id)
     folder.samples.mkdir(parents=True)
     folder.request_path.write_text(json.dumps(request))
-    (folder.samples / "000010-0.png").write_bytes(encoded(scene()))
+    (folder.samples / "000010-0.png").write_bytes(encode(scene()))
     folder.report("sample", step=10, file="000010-0.png", prompt="a [trigger]")
     return id
 
 
-def test_another_s_trainings_are_not_found_by_any_way(ada, bob, guest, training, subject):
-    address = f"/api/v1/trainings/{training}"
+def test_another_s_trainings_are_not_found_by_any_way(ada, bob, guest, training_id, subject):
+    address = f"/api/v1/trainings/{training_id}"
     (line,) = ada.get(f"{address}/progress").json()["progress"]
     assert ada.get(line["url"]).headers["content-type"] == "image/png"
     described = ada.get(address).json()
@@ -303,17 +303,17 @@ def test_another_s_trainings_are_not_found_by_any_way(ada, bob, guest, training,
             client.delete(address),
             client.post("/api/v1/trainings/preflight", json=asked),
             client.post("/api/v1/jobs/dreambooth", json=asked),
-            client.post("/api/v1/jobs/dreambooth", json=asked | {"training": training}),
+            client.post("/api/v1/jobs/dreambooth", json=asked | {"training": training_id}),
         ]
         assert [answer.status_code for answer in answers] == [404] * len(answers)
-        assert training not in client.get("/api/v1/trainings").text
+        assert training_id not in client.get("/api/v1/trainings").text
     assert ada.delete(address).status_code == 204
     assert ada.get(address).status_code == 404
 
 
 @pytest.mark.parametrize("file", ["..%2ftraining.json", "training.json", "000011-0.png"])
-def test_only_samples_of_a_training_are_served(ada, training, file):
-    assert ada.get(f"/api/v1/trainings/{training}/samples/{file}").status_code == 404
+def test_only_samples_of_a_training_are_served(ada, training_id, file):
+    assert ada.get(f"/api/v1/trainings/{training_id}/samples/{file}").status_code == 404
 
 
 @pytest.fixture
@@ -354,7 +354,7 @@ def test_one_cannot_try_what_is_in_another_s_library(bob, studio, model):
 def test_nothing_is_said_of_another_s_model(ada, bob, studio, model, subject):
     own, subjects = f"own:{model}", studio[0].subjects
     mine = subjects.create("bob", "Mine", "kref", "cat")
-    list(subjects.add("bob", mine.id, [(f"{n}.png", encoded(scene(seed=n))) for n in range(2)]))
+    list(subjects.add("bob", mine.id, [(f"{n}.png", encode(scene(seed=n))) for n in range(2)]))
 
     def answers(client, subject: str) -> list[int]:
         training = {"subject": subject, "name": "x", "class_word": "cat", "model": own}

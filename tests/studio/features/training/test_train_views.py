@@ -16,7 +16,7 @@ from studio.features.training.subjects import Made, Outcome
 from studio.features.training.train_views import Learning
 from studio.features.training.training_panel import TrainingPanel
 from studio.page.widgets import Visitor
-from tests.pipelines.dreambooth.data.test_photos import encoded, scene
+from tests.pipelines.dreambooth.data.test_photos import encode, scene
 
 ENGLISH, CHINESE = Visitor(LOCAL_OWNER, "en"), Visitor(LOCAL_OWNER, "zh")
 EVIL = "<img src=x onerror=alert(1)>"
@@ -25,7 +25,7 @@ EVIL = "<img src=x onerror=alert(1)>"
 @pytest.fixture
 def subject(tmp_path) -> Subject:
     subject = Subject.create(tmp_path, EVIL)
-    subject.add(f'"{EVIL}".png', encoded(scene((200, 150), (100, 75))))
+    subject.add(f'"{EVIL}".png', encode(scene((200, 150), (100, 75))))
     return subject
 
 
@@ -91,7 +91,7 @@ def test_captions_and_files_that_are_no_photos_are_said_and_not_counted(subject)
     assert "<b>@eaDir</b> 9 files were left out." in html
 
 
-def heard(losses) -> Learning:
+def learn_from(losses) -> Learning:
     found = Learning()
     found.hear([{"event": "step", "step": n, "loss": loss} for n, loss in losses])
     return found
@@ -113,7 +113,7 @@ def test_the_smoothed_loss_is_the_running_mean_without_its_early_pull():
 
 
 def test_the_curve_goes_from_left_to_right_and_lower_losses_lie_lower():
-    html = train_views.loss_curve(heard([(1, 3.0), (2, 2.0), (4, 1.0)]), 8, ENGLISH)
+    html = train_views.loss_curve(learn_from([(1, 3.0), (2, 2.0), (4, 1.0)]), 8, ENGLISH)
     raw = points(html, "raw")
     (x1, y1), (x2, y2), (x3, y3) = raw
     assert x1 < x2 < x3 < train_views._WIDTH / 2  # half of the steps are still to come
@@ -123,16 +123,16 @@ def test_the_curve_goes_from_left_to_right_and_lower_losses_lie_lower():
 
 def test_long_curves_are_thinned_and_keep_their_end():
     losses = [(n, 1 + math.sin(n / 50)) for n in range(1, 20_001)]
-    html = train_views.loss_curve(heard(losses), 20_000, ENGLISH)
+    html = train_views.loss_curve(learn_from(losses), 20_000, ENGLISH)
     assert len(html) < 40_000
     assert points(html, "raw")[-1][0] == pytest.approx(train_views._WIDTH - 4, abs=0.1)
 
 
 def test_one_bad_batch_does_not_flatten_the_rest():
     losses = [(n, 1.0 + n % 2) for n in range(1, 300)]
-    calm = points(train_views.loss_curve(heard(losses), 300, ENGLISH), "raw")
+    calm = points(train_views.loss_curve(learn_from(losses), 300, ENGLISH), "raw")
     losses[150] = (151, 1e6)
-    wild = points(train_views.loss_curve(heard(losses), 300, ENGLISH), "raw")
+    wild = points(train_views.loss_curve(learn_from(losses), 300, ENGLISH), "raw")
     spread = [
         max(y for _, y in line[:100]) - min(y for _, y in line[:100]) for line in (calm, wild)
     ]
@@ -142,16 +142,16 @@ def test_one_bad_batch_does_not_flatten_the_rest():
 
 @pytest.mark.parametrize("losses", [[], [(1, 0.5)]])
 def test_there_is_no_curve_before_the_second_step(losses):
-    assert train_views.loss_curve(heard(losses), 10, ENGLISH) == ""
+    assert train_views.loss_curve(learn_from(losses), 10, ENGLISH) == ""
 
 
 def test_a_flat_loss_can_be_drawn():
-    html = train_views.loss_curve(heard([(1, 0.0), (2, 0.0)]), 2, ENGLISH)
+    html = train_views.loss_curve(learn_from([(1, 0.0), (2, 0.0)]), 2, ENGLISH)
     assert "nan" not in html
 
 
 def test_steps_done_again_after_a_resume_count_once():
-    found = heard([(1, 1.0), (2, 2.0)])
+    found = learn_from([(1, 1.0), (2, 2.0)])
     found.hear([{"event": "checkpoint", "step": 2}, {"event": "step", "step": 2, "loss": 5.0}])
     assert found.last["loss"] == 5.0
     assert list(found.steps) == [1, 2]

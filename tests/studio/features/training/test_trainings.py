@@ -28,7 +28,7 @@ from studio.core.settings import StoredSettings
 from studio.core.store import Store
 from studio.features.training.subjects import KIND, Subjects
 from studio.features.training.trainings import Trainings
-from tests.pipelines.dreambooth.data.test_photos import encoded, scene
+from tests.pipelines.dreambooth.data.test_photos import encode, scene
 
 ANN, BEN = "ann", "ben"
 WORD = save({"emb_params": torch.ones(1, 32)})
@@ -68,7 +68,7 @@ class Desk:
     def subject(self, owner, photos=3):
         made = self.subjects.create(owner, "Whiskers", "kref", "cat")
         files = [
-            (f"{n}.png", encoded(scene((200, 150), (60 + 30 * n, 75), n))) for n in range(photos)
+            (f"{n}.png", encode(scene((200, 150), (60 + 30 * n, 75), n))) for n in range(photos)
         ]
         list(self.subjects.add(owner, made.id, files))
         return made.id
@@ -189,7 +189,7 @@ def test_one_whose_settings_cannot_be_read_holds_up_no_other(desk):
     assert desk.trainings.list(ANN) == []
 
 
-def reported(desk, training):
+def report_training(desk, training):
     folder = TrainingFolder(desk.home, training)
     folder.samples.mkdir(parents=True)
     folder.request_path.write_text(json.dumps({"subject": "x"}))
@@ -201,7 +201,7 @@ def reported(desk, training):
 
 def test_progress_is_read_from_where_it_was_left(desk):
     training = desk.queue(ANN, desk.subject(ANN))
-    folder = reported(desk, training)
+    folder = report_training(desk, training)
     lines, reached = desk.trainings.progress(ANN, training)
     assert [line["event"] for line in lines] == ["step", "sample"]
     assert desk.trainings.progress(ANN, training, reached) == ([], reached)
@@ -215,7 +215,7 @@ def test_progress_is_read_from_where_it_was_left(desk):
 )
 def test_only_sample_pictures_are_served(desk, file):
     training = desk.queue(ANN, desk.subject(ANN))
-    folder = reported(desk, training)
+    folder = report_training(desk, training)
     good = desk.trainings.sample(ANN, training, "000010-0.png")
     assert good == folder.samples / "000010-0.png"
     with pytest.raises(NotFound):
@@ -235,7 +235,7 @@ def test_only_sample_pictures_are_served(desk, file):
 )
 def test_another_owner_finds_nothing(desk, ask):
     training = desk.queue(ANN, desk.subject(ANN))
-    reported(desk, training)
+    report_training(desk, training)
     desk.end()
     with pytest.raises(NotFound):
         ask(desk.trainings, BEN, training)
@@ -246,7 +246,7 @@ def test_another_owner_finds_nothing(desk, ask):
 def test_deleting_one_takes_its_folder_and_jobs(desk):
     subject = desk.subject(ANN)
     training = desk.queue(ANN, subject)
-    folder = reported(desk, training)
+    folder = report_training(desk, training)
     desk.end()
     other = desk.queue(ANN, subject)
     desk.trainings.delete(ANN, training)
@@ -257,7 +257,7 @@ def test_deleting_one_takes_its_folder_and_jobs(desk):
 def test_they_go_with_their_subject(desk):
     subject = desk.subject(ANN)
     training = desk.queue(ANN, subject)
-    folder = reported(desk, training)
+    folder = report_training(desk, training)
     folder.request_path.write_text(json.dumps({"subject": subject}))
     desk.end()
     made = desk.subjects.delete(ANN, subject)
@@ -271,7 +271,7 @@ def test_pictures_go_with_their_subject_whatever_was_deleted_first(desk, first):
     """Of an earlier version, whose library did not know of subjects."""
     subject = desk.subject(ANN)
     training = desk.queue(ANN, subject)
-    folder = reported(desk, training)
+    folder = report_training(desk, training)
     folder.request_path.write_text(json.dumps({"subject": subject}))
     record = desk.library.add(ANN, "whiskers", WORD, training=training)
     folder.remember_library_id(record.id)
@@ -304,7 +304,7 @@ def test_pictures_go_with_a_subject_when_what_was_merged_is_gone_too(desk):
 def test_a_trainer_that_outlived_its_studio_holds_its_subject(desk):
     subject = desk.subject(ANN)
     training = desk.queue(ANN, subject)
-    folder = reported(desk, training)
+    folder = report_training(desk, training)
     folder.request_path.write_text(json.dumps({"subject": subject}))
     desk.end("failed")
     with folder.hold() as mine:
@@ -331,7 +331,7 @@ def test_the_preflight_expects_steps_time_and_memory(desk):
 # --- the room they take ---------------------------------------------------------------------------
 
 
-def aged(path):
+def age(path):
     """As if nobody had written there for a day."""
     then = time.time() - 24 * 3600
     os.utime(path, (then, then))
@@ -344,7 +344,7 @@ def class_folder(desk, training, prior=True):
     folder = class_pictures.folder_of(request, Catalog(desk.home).get(request.model), desk.home)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "0000.png").write_bytes(bytes(1000))
-    return aged(folder)
+    return age(folder)
 
 
 def test_cleaning_up_takes_class_pictures_that_no_training_uses(desk):
@@ -404,17 +404,17 @@ def test_what_is_done_but_no_longer_in_the_library_keeps_what_it_has(desk):
 
 
 def test_cleaning_up_takes_the_folders_of_trainings_that_nobody_has(desk):
-    kept = reported(desk, desk.queue(ANN, desk.subject(ANN))).path
+    kept = report_training(desk, desk.queue(ANN, desk.subject(ANN))).path
     stray, young, running = (desk.home / "trainings" / (sign * 32) for sign in "abc")
     for folder in (stray, young, running):
         folder.mkdir()
         (folder / "log.txt").write_bytes(bytes(100))
-    aged(kept), aged(stray), aged(running)
+    age(kept), age(stray), age(running)
     speeds = desk.home / "trainings" / "speeds.json"
     speeds.write_text("{}")
     with TrainingFolder(desk.home, running.name).hold() as mine:
         assert mine
-        aged(running)
+        age(running)
         assert sum(desk.trainings.clean_up()) >= 100
     assert not stray.exists()
     assert all(path.exists() for path in (kept, young, running, speeds))

@@ -60,14 +60,14 @@ def studio(tmp_path):
 
 
 def test_what_cannot_be_made_is_refused_before_it_is_queued(studio):
-    def checked(**fields):
+    def check(**fields):
         return check_upscaling(studio, LOCAL_OWNER, UpscaleRequest(picture=PICTURE, **fields))
 
-    assert checked(upscaler="lanczos").upscaler == "Lanczos"
+    assert check(upscaler="lanczos").upscaler == "Lanczos"
     with pytest.raises(NotFound, match="no upscaler called ESRGAN"):
-        checked(upscaler="ESRGAN")
+        check(upscaler="ESRGAN")
     with pytest.raises(BadRequest, match=r"times 2000×1500 pixels are 27\.0 megapixels"):
-        checked(scale=3)
+        check(scale=3)
 
 
 def test_programs_are_told_of_upscalers_and_the_host_why_files_are_of_no_use(studio):

@@ -117,7 +117,7 @@ def test_conversations_of_lm_studio_come_in_with_their_versions(path):
     assert found.left_out == {FILES: 1, THOUGHTS: 1, TOOLS: 3}
 
 
-def spoken(name, parent, text="", mine=False, **more):
+def message(name, parent, text="", mine=False, **more):
     return {"messageId": name, "parentMessageId": parent, "text": text, "isCreatedByUser": mine,
             "sender": "User" if mine else "GPT", "error": False, "unfinished": False,
             "createdAt": "2024-05-01T16:35:11.530Z", **more}  # fmt: skip
@@ -125,27 +125,27 @@ def spoken(name, parent, text="", mine=False, **more):
 
 ROOT = "00000000-0000-0000-0000-000000000000"
 FLAT = [
-    spoken("q", ROOT, "How big is a duck?", mine=True, files=[{"file_id": "f"}]),
-    spoken("a", "q", "Half a metre.", model="gpt-4o"),
-    spoken("b", "q", model="claude", content=[
+    message("q", ROOT, "How big is a duck?", mine=True, files=[{"file_id": "f"}]),
+    message("a", "q", "Half a metre.", model="gpt-4o"),
+    message("b", "q", model="claude", content=[
         {"type": "think", "think": "Hm."},
         {"type": "tool_call", "tool_call": {"name": "x"}},
         {"type": "text", "text": {"value": "Big."}},
     ]),
-    spoken("c", "q", "429 too many requests", error=True),
-    spoken("q2", "b", "And a swan?", mine=True),
-    spoken("a2", "q2", ":::thinking\nLong neck.\n:::\nBigger."),
+    message("c", "q", "429 too many requests", error=True),
+    message("q2", "b", "And a swan?", mine=True),
+    message("a2", "q2", ":::thinking\nLong neck.\n:::\nBigger."),
 ]  # fmt: skip
 
 
-def nested(name):
+def nest(name):
     found = next(each for each in FLAT if each["messageId"] == name)
     below = [each["messageId"] for each in FLAT if each["parentMessageId"] == name]
-    return {**found, "children": [nested(each) for each in below]}
+    return {**found, "children": [nest(each) for each in below]}
 
 
 @pytest.mark.parametrize(
-    "messages", [{"messages": FLAT}, {"messages": [nested("q")]}, {"messagesTree": [nested("q")]}]
+    "messages", [{"messages": FLAT}, {"messages": [nest("q")]}, {"messagesTree": [nest("q")]}]
 )
 def test_exports_of_librechat_come_in_as_lists_and_as_trees(messages):
     found = one(
@@ -231,11 +231,11 @@ def test_what_else_google_lists_is_no_conversation():
 
 
 def test_a_conversation_of_gemini_in_workspace_comes_in():
-    def asked(number, prompt):
+    def user_turn(number, prompt):
         return {"user_turn": {"prompt": prompt, "turn_index": number,
                               "turn_last_modified": "2026-01-05T10:00:00Z"}}  # fmt: skip
 
-    def answered(number, *texts, **more):
+    def system_turn(number, *texts, **more):
         parts = [{"data": each} for each in texts]
         return {"system_turn": {"text": parts, "turn_index": number, **more}}
 
@@ -245,12 +245,12 @@ def test_a_conversation_of_gemini_in_workspace_comes_in():
             "creation_time": "2026-01-05T10:00:00Z",
             "last_modification_time": "2026-01-05T10:05:00Z",
             "conversation_turns": [
-                asked(0, "How big is a goose?"),
-                answered(1, "Big."),
-                asked(0, "How big is a duck?"),
-                answered(1, "Half a", "metre.", model_thoughts=[{"headline": "Hm"}],
+                user_turn(0, "How big is a goose?"),
+                system_turn(1, "Big."),
+                user_turn(0, "How big is a duck?"),
+                system_turn(1, "Half a", "metre.", model_thoughts=[{"headline": "Hm"}],
                          images=["conversation_1_turn_1_images_0"]),
-                answered(1, "Small."),
+                system_turn(1, "Small."),
                 {"other": 1},
             ],
         },

@@ -188,7 +188,7 @@ def test_the_confusion_is_shaded_by_the_share_of_the_class():
 # --- the dendrogram -------------------------------------------------------------------------------
 
 
-def grown(n: int, method: str = "ward", seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def grow_tree(n: int, method: str = "ward", seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Merges of scipy's, and the points' labels come from it as well."""
     return linkage(np.random.default_rng(seed).normal(size=(n, 2)), method)
 
@@ -196,7 +196,7 @@ def grown(n: int, method: str = "ward", seed: int = 0) -> tuple[np.ndarray, np.n
 @pytest.mark.parametrize("n", [2, 3, 20, 60, 61, 200])
 @pytest.mark.parametrize("method", ["ward", "single"])
 def test_a_cut_tree_has_scipys_clusters_in_the_order_of_labels(n, method):
-    Z = grown(n, method)
+    Z = grow_tree(n, method)
     shown = tree(Z[:, :2], Z[:, 2])
     assert sum(shown.leaves) == n
     assert len(shown.leaves) == min(n, 60)
@@ -210,7 +210,7 @@ def test_a_cut_tree_has_scipys_clusters_in_the_order_of_labels(n, method):
 
 
 def test_every_cut_lies_between_the_merges_that_it_parts():
-    Z = grown(100)
+    Z = grow_tree(100)
     shown, heights = tree(Z[:, :2], Z[:, 2]), Z[:, 2]
     for k in range(1, 61):
         height = cut_height(shown, k, heights[-1] * 1.1)
@@ -218,7 +218,7 @@ def test_every_cut_lies_between_the_merges_that_it_parts():
 
 
 def test_no_two_branches_of_a_tree_cross():
-    Z = grown(150)
+    Z = grow_tree(150)
     shown = tree(Z[:, :2], Z[:, 2])
     spans = {leaf: (leaf, leaf) for leaf in range(len(shown.leaves))}
     for at, (left, right) in enumerate(shown.merges):
