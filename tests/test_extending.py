@@ -1,13 +1,17 @@
 """What the README says of extending Atelier works as it is written there.
 
-The feature, its fifth kind, is tried in a browser: tests/browser/page/test_packages.py.
+What the feature, its fifth kind, does once it is installed is tried in a browser:
+tests/browser/page/test_packages.py.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
+import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -17,11 +21,13 @@ from pipelines.core.paths import ROOT
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.diffusion.styles import PRESETS, styles
 from pipelines.models.catalog import Catalog
+from studio.features import GROUP
+from tests.packages import PALETTE, found_in
 
 
 @pytest.fixture(scope="module")
 def blocks() -> list[str]:
-    """The code of the README's section, sampler, model, style, chat model."""
+    """The code of the README's section: sampler, model, style, chat model, feature."""
     readme = (ROOT / "README.md").read_text("utf-8")
     section = readme.partition("### Extend it\n")[2]
     return re.findall(r"```\w*\n(.*?)```", section, re.DOTALL)
@@ -60,3 +66,26 @@ def test_a_chat_model(blocks, tmp_path):
     entry = ChatCatalog(tmp_path).get(path.stem)
     assert entry.refused is None
     assert entry.remote_model == "smollm2-135m"
+
+
+def test_a_feature(blocks, tmp_path):
+    """pip builds and installs it, by its environment into a folder and without a network."""
+    shutil.copytree(PALETTE, tmp_path / PALETTE.relative_to(ROOT))  # pip builds beside the source
+    site = tmp_path / "site"
+    settings = {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "PIP_TARGET": str(site),
+        "PIP_NO_INDEX": "1",
+        "PIP_NO_DEPS": "1",
+        "PIP_NO_BUILD_ISOLATION": "0",  # its own word for: none
+        "PIP_CONFIG_FILE": os.devnull,
+    }
+    command, environment = ["sh", "-ec", blocks[4]], os.environ | settings
+    done = subprocess.run(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 0, done.stderr
+    with found_in(site):
+        (entry,) = entry_points(group=GROUP)
+        feature = entry.load()
+    assert (entry.name, feature.name) == ("palette", "palette")
+    assert (feature.texts / "zh.yaml").is_file()
+    assert len(blocks) == 5
