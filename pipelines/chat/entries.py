@@ -19,6 +19,7 @@ from pydantic import (
 
 from pipelines.chat.backends.remote_fields import check_fields
 from pipelines.chat.requests import Sampling
+from pipelines.core.engines import StrictModel
 from pipelines.core.messages import Message
 from pipelines.models.catalog import Bytes
 
@@ -31,7 +32,7 @@ Backend = Literal["llama.cpp", "transformers", "remote"]
 Quantisation = Literal["none", "8bit", "4bit"]
 
 
-class ChatSource(BaseModel):
+class ChatSource(StrictModel):
     """Where a model's files are.
 
     Attributes:
@@ -40,8 +41,6 @@ class ChatSource(BaseModel):
         folder: a transformers folder; relative to ``<home>/chat/``.
         file: a GGUF file; relative to ``<home>/chat/`` when it stands alone.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     package: str | None = None
     hub: str | None = None

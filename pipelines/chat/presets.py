@@ -6,22 +6,21 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import TypeAdapter
 
 from pipelines.chat.requests import Sampling
+from pipelines.core.engines import StrictModel
 from pipelines.core.files import read_yaml
 from pipelines.core.paths import PRESETS
 
 
-class SamplingPreset(BaseModel):
+class SamplingPreset(StrictModel):
     """One entry of the picker.
 
     Attributes:
         title: what is shown, by language ("en", "zh").
         sampling: what it sets; the rest is left to the model's file.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     title: Mapping[str, str]

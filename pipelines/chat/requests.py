@@ -6,8 +6,6 @@ import math
 from typing import Annotated, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     FailFast,
     Field,
     ValidationInfo,
@@ -16,6 +14,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticKnownError
 
+from pipelines.core.engines import StrictModel
 from pipelines.core.errors import BadRequest
 
 STARTER = "smollm2-135m"
@@ -36,10 +35,8 @@ llama.cpp's usual window: over a whole context, a frequency penalty would forbid
 Role = Literal["system", "user", "assistant"]
 
 
-class ChatMessage(BaseModel):
+class ChatMessage(StrictModel):
     """One message of a conversation."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     role: Annotated[Role, Field(title="Role", description="Who says it.")]
     content: Annotated[
@@ -54,20 +51,17 @@ class ChatMessage(BaseModel):
         return content
 
 
-class Sampling(BaseModel):
+class Sampling(StrictModel):
     """How the next token is chosen. None leaves a value as the model's file says.
 
     All backends apply these in one order: repetition penalty, top-k, top-p, min-p, temperature.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     temperature: Annotated[
         float | None,
         Field(
             ge=0,
             le=2,
-            allow_inf_nan=False,
             title="Temperature",
             description="Above 1 is bolder, below 1 more careful; 0 always takes the likeliest.",
         ),
@@ -77,7 +71,6 @@ class Sampling(BaseModel):
         Field(
             ge=0,
             le=1,
-            allow_inf_nan=False,
             title="Top-p",
             description="Only the likeliest tokens that together have this probability.",
         ),
@@ -96,7 +89,6 @@ class Sampling(BaseModel):
         Field(
             ge=0,
             le=1,
-            allow_inf_nan=False,
             title="Min-p",
             description="Only tokens at least this share as likely as the likeliest; 0 is off.",
         ),
@@ -106,7 +98,6 @@ class Sampling(BaseModel):
         Field(
             ge=0.5,
             le=2,
-            allow_inf_nan=False,
             title="Repetition penalty",
             description="Above 1 makes what was said already less likely; 1 is off.",
         ),
@@ -160,7 +151,6 @@ class Generation(Sampling):
         Field(
             ge=-2,
             le=2,
-            allow_inf_nan=False,
             title="Presence penalty",
             description="Above 0 makes what was said a moment ago less likely; 0 is off.",
         ),
@@ -170,7 +160,6 @@ class Generation(Sampling):
         Field(
             ge=-2,
             le=2,
-            allow_inf_nan=False,
             title="Frequency penalty",
             description="The same, the more the oftener it was said; 0 is off.",
         ),
@@ -178,7 +167,7 @@ class Generation(Sampling):
     logit_bias: Annotated[
         dict[
             Annotated[int, Field(ge=0, le=2**31 - 1)],
-            Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)],
+            Annotated[float, Field(ge=-100, le=100)],
         ],
         Field(
             max_length=MAX_BIASES,
@@ -186,7 +175,7 @@ class Generation(Sampling):
             description="What is added to the logits of tokens, by their numbers in the model's "
             "vocabulary: −100 forbids a token.",
         ),
-    ] = {}
+    ] = {}  # noqa: RUF012  a model copies it
 
     @property
     def penalty_window(self) -> int | None:

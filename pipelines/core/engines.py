@@ -39,10 +39,14 @@ class Use(NamedTuple):
     item: str
 
 
-class Request(BaseModel):
-    """What an engine is asked with."""
+class StrictModel(BaseModel):
+    """Values that stay as they were checked: none is unknown, and every number is finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Request(StrictModel):
+    """What an engine is asked with."""
 
     def uses(self) -> Iterator[Use]:
         """Every stored thing that the request names; one may come twice."""

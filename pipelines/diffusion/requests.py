@@ -90,7 +90,6 @@ class TextToImageRequest(Request):
         Field(
             ge=0,
             le=30,
-            allow_inf_nan=False,
             title="Guidance",
             description="How closely the picture follows the prompt (CFG). Empty: the model's own.",
         ),
@@ -100,7 +99,6 @@ class TextToImageRequest(Request):
         Field(
             ge=0,
             le=1,
-            allow_inf_nan=False,
             title="Guidance rescale",
             description="Pulls the contrast of strongly guided pictures back (0 is off).",
         ),
@@ -110,7 +108,6 @@ class TextToImageRequest(Request):
         Field(
             ge=0,
             le=1,
-            allow_inf_nan=False,
             title="Guidance from",
             description="The share of the steps after which guidance begins. Steps without it cost "
             "half.",
@@ -121,7 +118,6 @@ class TextToImageRequest(Request):
         Field(
             ge=0,
             le=1,
-            allow_inf_nan=False,
             title="Guidance until",
             description="The share of the steps after which guidance ends.",
         ),
@@ -140,7 +136,6 @@ class TextToImageRequest(Request):
         Field(
             ge=0,
             le=1,
-            allow_inf_nan=False,
             title="Eta",
             description="DDIM (0 if empty) and TCD (0.3): 0 adds no noise, 1 the most.",
         ),

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from pipelines.core.engines import StrictModel
 from pipelines.core.errors import BadRequest
 from pipelines.diffusion.sides import side
 
@@ -17,13 +18,11 @@ RANDOM = -1
 """As a seed: any."""
 
 
-class Variation(BaseModel):
+class Variation(StrictModel):
     """A second seed whose noise is mixed into the first one's: the same picture, but for a little.
 
     The pictures of a request keep its seed and count the variation's up.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     seed: Annotated[
         int,
@@ -39,7 +38,6 @@ class Variation(BaseModel):
         Field(
             ge=0,
             le=1,
-            allow_inf_nan=False,
             title="Variation strength",
             description="0 is the seed's own picture, 1 that of the variation seed.",
         ),

@@ -6,8 +6,9 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BeforeValidator
 
+from pipelines.core.engines import StrictModel
 from pipelines.core.errors import NotFound, UserError, validate
 from pipelines.core.files import read_yaml
 from pipelines.core.matching import find_name
@@ -20,7 +21,7 @@ _FIXED = {"subject", "training", "owner", "model", "name", "identifier", "class_
 OneOrMore = Annotated[tuple[str, ...], BeforeValidator(lambda v: (v,) if isinstance(v, str) else v)]
 
 
-class Case(BaseModel):
+class Case(StrictModel):
     """Settings for where all that is given holds.
 
     Attributes:
@@ -30,8 +31,6 @@ class Case(BaseModel):
         memory_below, memory_from: bytes that the device has.
         settings: of :class:`TrainingRequest`.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: OneOrMore = ()
     family: OneOrMore = ()
@@ -50,7 +49,7 @@ class Case(BaseModel):
         )
 
 
-class Preset(BaseModel):
+class Preset(StrictModel):
     """One preset.
 
     Attributes:
@@ -60,12 +59,10 @@ class Preset(BaseModel):
         cases: applied in order on top of them.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     name: str
     title: dict[str, str]
     description: dict[str, str]
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = {}  # noqa: RUF012  a model copies it
     cases: tuple[Case, ...] = ()
 
 

@@ -100,7 +100,6 @@ class TrainingRequest(Request):
         Field(
             gt=0,
             le=512,
-            allow_inf_nan=False,
             title="Alpha",
             description="A LoRA counts alpha ÷ rank times. Empty: the rank, so once.",
         ),
@@ -110,7 +109,6 @@ class TrainingRequest(Request):
         Field(
             ge=0,
             le=0.9,
-            allow_inf_nan=False,
             title="Dropout",
             description="Share of a LoRA's inputs left out at random, against learning by heart.",
         ),
@@ -207,7 +205,6 @@ class TrainingRequest(Request):
         Field(
             ge=0,
             le=0.5,
-            allow_inf_nan=False,
             title="Caption dropout",
             description="Share of photos shown without their caption, so that guidance keeps "
             "working.",
@@ -220,7 +217,6 @@ class TrainingRequest(Request):
         Field(
             gt=0,
             le=10,
-            allow_inf_nan=False,
             title="Learning rate",
             description="How far a step goes. Too high falls apart, too low learns nothing. "
             "Prodigy finds its own: leave it at 1 there.",
@@ -231,7 +227,6 @@ class TrainingRequest(Request):
         Field(
             gt=0,
             le=10,
-            allow_inf_nan=False,
             title="Learning rate of the text encoder",
             description="Usually lower than the other. Empty: the same.",
         ),
@@ -265,7 +260,6 @@ class TrainingRequest(Request):
         Field(
             ge=0,
             le=1,
-            allow_inf_nan=False,
             title="Weight decay",
             description="Pulls learnt weights back towards zero.",
         ),
@@ -275,7 +269,6 @@ class TrainingRequest(Request):
         Field(
             ge=0,
             le=1000,
-            allow_inf_nan=False,
             title="Gradient clipping",
             description="Longer gradients are shortened to this. 0: never.",
         ),
@@ -295,7 +288,6 @@ class TrainingRequest(Request):
         Field(
             ge=0,
             le=10,
-            allow_inf_nan=False,
             title="Prior weight",
             description="How much the class pictures count against the photos.",
         ),
@@ -325,7 +317,6 @@ class TrainingRequest(Request):
         Field(
             ge=0,
             le=100,
-            allow_inf_nan=False,
             title="SNR-γ",
             description="Lets steps with little noise count less (min-SNR; 5 is usual). 0: off.",
         ),
@@ -335,7 +326,6 @@ class TrainingRequest(Request):
         Field(
             ge=0,
             le=1,
-            allow_inf_nan=False,
             title="Noise offset",
             description="Lets very dark and very bright pictures be learnt (0.05 is usual).",
         ),
@@ -352,7 +342,6 @@ class TrainingRequest(Request):
         Field(
             ge=0.5,
             lt=1,
-            allow_inf_nan=False,
             title="EMA decay",
             description="How slowly the average follows.",
         ),
@@ -456,7 +445,7 @@ MAX_PROMPTS, MAX_WEIGHTS = 8, 8
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
 
 Prompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
-Weight = Annotated[float, Field(ge=-MAX_WEIGHT, le=MAX_WEIGHT, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=-MAX_WEIGHT, le=MAX_WEIGHT)]
 
 
 class BeforeAfterRequest(Request):

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from types import MappingProxyType, NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from pydantic.fields import FieldInfo
 
+from pipelines.core.engines import StrictModel
 from pipelines.core.errors import BadRequest, UserError, validate
 from pipelines.core.messages import Message
 from pipelines.diffusion.lora.tags import with_ids
@@ -54,10 +55,8 @@ NAMES = {
 _COSTLIEST = ("model", "loras", "prompt", "style", "clip_skip", "size")
 
 
-class Axis(BaseModel):
+class Axis(StrictModel):
     """One setting and its values."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     field: Annotated[
         str,

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
+from pipelines.core.engines import StrictModel
 from pipelines.core.errors import NotFound, Refused, UserError, validate
 from pipelines.core.files import read_yaml, readable_name, refused_name
 from pipelines.core.matching import closest, find_name, same_name
@@ -35,7 +36,7 @@ EntryT = TypeVar("EntryT", bound=BaseModel)
 Bytes = Annotated[int, BeforeValidator(lambda v: in_bytes(v) if isinstance(v, str) else v)]
 
 
-class Source(BaseModel):
+class Source(StrictModel):
     """Where a model's files are: exactly one of the four.
 
     Attributes:
@@ -44,8 +45,6 @@ class Source(BaseModel):
         folder: a diffusers folder in ``<home>/models/``.
         file: a single ``.safetensors`` checkpoint in ``<home>/models/``.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     asset: str | None = None
     hub: str | None = None
@@ -60,10 +59,8 @@ class Source(BaseModel):
         return self
 
 
-class Defaults(BaseModel):
+class Defaults(StrictModel):
     """What a model paints best with. None leaves sampler or schedule as the model's files say."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     sampler: str | None = None
     schedule: str | None = None

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from pipelines.core.engines import StrictModel
 
 MAX_SEED = 2**32 - 1
 
 
-class Parameters(BaseModel):
+class Parameters(StrictModel):
     """Field titles and descriptions are the page's labels and help texts."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class NoParameters(Parameters):
@@ -67,7 +67,6 @@ class LineArt(Parameters):
         Field(
             ge=1,
             le=32,
-            allow_inf_nan=False,
             title="Line width",
             description="How far around a line is compared, in pixels of a picture 512 wide.",
         ),

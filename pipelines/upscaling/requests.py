@@ -40,7 +40,6 @@ class UpscaleRequest(Request):
         Field(
             ge=1,
             le=8,
-            allow_inf_nan=False,
             title="Scale",
             description="How many times as wide and as high.",
         ),

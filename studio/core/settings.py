@@ -6,16 +6,15 @@ import json
 import threading
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from pipelines.core.engines import StrictModel
 from pipelines.core.errors import validate
 from studio.core.store import Store
 
 
-class Settings(BaseModel):
+class Settings(StrictModel):
     """Field titles and descriptions are the page's labels and help texts."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     save_metadata: Annotated[
         bool,
@@ -47,7 +46,6 @@ class Settings(BaseModel):
         Field(
             ge=0,
             le=1_000_000,
-            allow_inf_nan=False,
             title="Limit of all pictures (GB)",
             description="Above it new jobs are refused; nothing deletes itself. 0 is no limit.",
         ),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import pytest
+from pydantic import ValidationError
 
-from tests.structure.sources import ROOT, tracked_files
+from pipelines.core.engines import StrictModel
+from tests.structure.sources import ROOT, python_files, source_of, tracked_files
 
 UNIT_BY_HAND = re.compile(r"\}\s?[kMGT]i?B\b")  # as "{limit} MB" or f"{count // 10**6} MB"
 
@@ -33,3 +36,31 @@ def test_bytes_are_written_by_the_one_formatter():
         if UNIT_BY_HAND.search(line)
     ]
     assert found == []
+
+
+def test_models_that_are_strict_say_so_by_their_base():
+    """:class:`pipelines.core.engines.StrictModel`, which refuses NaN and infinities too."""
+    by_hand = re.compile(r"ConfigDict\(extra=\"forbid\", frozen=True\)|allow_inf_nan=False")
+    apart = {"pipelines/core/engines.py"}
+    # Dataclasses and dictionaries, which have no base of ours.
+    apart |= {"pipelines/clustering/wire.py", "studio/features/chat/files/reading.py"}
+    found = [
+        file
+        for file in python_files("pipelines", "studio")
+        if file not in apart and by_hand.search(source_of(file))
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "given", [{"share": math.nan}, {"share": math.inf}, {"pairs": ((0, -math.inf),)}, {"other": 1}]
+)
+def test_a_strict_model_takes_nothing_unknown_and_nothing_infinite(given):
+    class Blend(StrictModel):
+        share: float = 0.5
+        pairs: tuple[tuple[float, float], ...] = ()
+
+    with pytest.raises(ValidationError):
+        Blend(**given)
+    with pytest.raises(ValidationError):
+        Blend().share = 1.0

@@ -90,7 +90,6 @@ class PruneRequest(ScoreRequest):
         Field(
             ge=0,
             le=0.9,
-            allow_inf_nan=False,
             title="Share to take out",
             description="Of the heads and channels of every block, the least important (width).",
         ),
@@ -100,7 +99,6 @@ class PruneRequest(ScoreRequest):
         Field(
             ge=0,
             le=MAX_HEAL_MINUTES,
-            allow_inf_nan=False,
             title="Healing, minutes",
             description="Trains a LoRA so that the rest takes over what the dropped parts did. "
             "0: none.",

@@ -18,7 +18,6 @@ class AffinityParameters(Parameters):
         Field(
             ge=0.5,
             lt=1,
-            allow_inf_nan=False,
             title="Damping",
             description="How much of the last message is kept; higher where it swings. "
             "scikit-learn's default is 0.5; 0.9 settles on all the made data.",
@@ -29,7 +28,6 @@ class AffinityParameters(Parameters):
         Field(
             ge=-1e15,
             le=0,
-            allow_inf_nan=False,
             title="Preference",
             description="How much each point wants to be an exemplar: nearer to 0 makes more "
             "clusters. Empty: the median similarity (−distance²).",

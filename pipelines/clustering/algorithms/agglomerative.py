@@ -26,7 +26,6 @@ class AgglomerativeParameters(Parameters):
         Field(
             ge=0,
             le=MAX_DISTANCE,
-            allow_inf_nan=False,
             title="Cut height",
             description="Cuts the dendrogram here instead of at k clusters. Empty: at k.",
         ),

@@ -32,7 +32,6 @@ class BirchParameters(Parameters):
         Field(
             gt=0,
             le=MAX_DISTANCE,
-            allow_inf_nan=False,
             title="Threshold",
             description="The radius that a small cluster may have; smaller needs more memory.",
         ),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from pipelines.clustering.data.scaling import Scaled
+from pipelines.core.engines import StrictModel
 
 MAX_CLUSTERS = 1000
 MAX_STARTS = 100
@@ -17,7 +18,7 @@ MAX_DISTANCE = 1e150
 Covariance = Literal["full", "tied", "diag", "spherical"]
 COVARIANCES: tuple[Covariance, ...] = ("full", "tied", "diag", "spherical")
 Linkage = Literal["ward", "complete", "average", "single"]
-Coordinate = Annotated[float, Field(allow_inf_nan=False)]
+Coordinate = float  # which no model takes that is not finite
 
 Clusters = Annotated[
     int,
@@ -53,7 +54,6 @@ Tolerance = Annotated[
     Field(
         ge=0,
         le=1,
-        allow_inf_nan=False,
         title="Tolerance",
         description="It has settled when one iteration changes less than this.",
     ),
@@ -63,7 +63,6 @@ Eps = Annotated[
     Field(
         gt=0,
         le=MAX_DISTANCE,
-        allow_inf_nan=False,
         title="Radius (eps)",
         description="Points at most this far apart are neighbours; the k-distance plot helps.",
     ),
@@ -79,10 +78,8 @@ MinSamples = Annotated[
 ]
 
 
-class Parameters(BaseModel):
+class Parameters(StrictModel):
     """Settings of one algorithm; a field's title and description are the page's label and help."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     @property
     def k(self) -> int | None:

@@ -82,7 +82,6 @@ class HDBSCANParameters(Parameters):
         Field(
             ge=0,
             le=MAX_DISTANCE,
-            allow_inf_nan=False,
             title="Merge below",
             description="Clusters nearer than this distance are not parted (0 is off).",
         ),

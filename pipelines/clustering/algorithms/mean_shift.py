@@ -22,7 +22,6 @@ class MeanShiftParameters(Parameters):
         Field(
             gt=0,
             le=MAX_DISTANCE,
-            allow_inf_nan=False,
             title="Bandwidth",
             description="Radius of the window that moves uphill. Empty: estimated from the data.",
         ),
@@ -32,7 +31,6 @@ class MeanShiftParameters(Parameters):
         Field(
             gt=0,
             le=1,
-            allow_inf_nan=False,
             title="Quantile",
             description="For the estimate: the share of points that a window should hold.",
         ),

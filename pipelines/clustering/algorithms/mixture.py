@@ -52,7 +52,6 @@ class MixtureParameters(Parameters):
         Field(
             ge=0,
             le=1e6,
-            allow_inf_nan=False,
             title="Regularisation",
             description="Added to the variances, so that no ellipse shrinks to a line or a point.",
         ),

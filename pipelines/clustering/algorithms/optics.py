@@ -26,7 +26,6 @@ class OPTICSParameters(Parameters):
         Field(
             gt=0,
             le=MAX_DISTANCE,
-            allow_inf_nan=False,
             title="Radius at most",
             description="Farther points are not looked at. Empty: no limit.",
         ),
@@ -43,7 +42,6 @@ class OPTICSParameters(Parameters):
         Field(
             gt=0,
             lt=1,
-            allow_inf_nan=False,
             title="Steepness (xi)",
             description="How much reachability must fall from one point to the next to begin a "
             "cluster: 0.05 is 5 %.",

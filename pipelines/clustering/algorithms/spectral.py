@@ -31,7 +31,6 @@ class SpectralParameters(Parameters):
         Field(
             gt=0,
             le=1e12,
-            allow_inf_nan=False,
             title="Gamma (γ)",
             description="Of rbf: the larger, the nearer a point must be to count.",
         ),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from pipelines.clustering.data.datasets import Dataset
 from pipelines.clustering.data.numerals import Marks
@@ -15,6 +15,7 @@ from pipelines.clustering.data.profile import PLAIN, Column, numbers_of
 from pipelines.clustering.data.tables import Table, frames
 from pipelines.clustering.data.true_labels import UNKNOWN, TrueLabels
 from pipelines.clustering.wire import Rows, UnreadableAnswer
+from pipelines.core.engines import StrictModel
 from pipelines.core.errors import BadRequest
 from pipelines.core.messages import Message
 
@@ -22,10 +23,8 @@ MAX_CELLS = 50_000_000  # numbers in X: 400 MB
 MAX_LEVELS = 100
 
 
-class ColumnChoice(BaseModel):
+class ColumnChoice(StrictModel):
     """Which columns of a table become coordinates, and how."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     columns: Annotated[
         tuple[Annotated[str, Field(max_length=10_000)], ...],

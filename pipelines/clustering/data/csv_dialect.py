@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from pipelines.clustering.data.csv_rows import not_of, read_rows, too_many_fields
 from pipelines.clustering.data.encodings import SAMPLE_BYTES, Encoding, FoundEncoding, find_encoding
 from pipelines.clustering.data.numerals import Evidence, Marks, find_marks, form_of, number_of
+from pipelines.core.engines import StrictModel
 from pipelines.core.errors import BadRequest
 from pipelines.core.messages import Message
 
@@ -39,10 +40,8 @@ Said = str | bool  # the value of a field of a reading
 DELIMITERS: tuple[Delimiter, ...] = (",", ";", "\t", "|", " ")
 
 
-class Reading(BaseModel):
+class Reading(StrictModel):
     """How a text file is read; what is left empty is found by looking at the file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     encoding: Annotated[
         Encoding | None, Field(title="Encoding", description="Empty: found from the file.")

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from pipelines.clustering.wire import Labels, Matrix, UnreadableAnswer
+from pipelines.core.engines import StrictModel
 
 MAX_POINTS = 1_000_000
 MAX_CLUSTERS = 50
@@ -36,10 +37,8 @@ Name = Literal[
 ]
 
 
-class DatasetRequest(BaseModel):
+class DatasetRequest(StrictModel):
     """Which data set; what one of them has no use for is ignored (see :attr:`Source.uses`)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Annotated[
         Name, Field(title="Data set", description="Made by formula, or a classic of statistics.")
@@ -53,7 +52,6 @@ class DatasetRequest(BaseModel):
         Field(
             ge=0,
             le=1,
-            allow_inf_nan=False,
             title="Noise",
             description="How far points stray: the standard deviation, where the data is 2 wide.",
         ),

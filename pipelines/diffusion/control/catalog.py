@@ -12,8 +12,9 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from pipelines.core.engines import StrictModel
 from pipelines.core.errors import BadRequest, Refused
 from pipelines.core.files import refused_name
 from pipelines.core.matching import find_name, same_name
@@ -39,7 +40,7 @@ Shape = tuple[int | None, tuple[int, ...]]
 """Width of the text that is attended to, None in adapters, and of the UNet's levels."""
 
 
-class ControlEntry(BaseModel):
+class ControlEntry(StrictModel):
     """One control model that can be asked for by ``name``.
 
     Attributes:
@@ -55,8 +56,6 @@ class ControlEntry(BaseModel):
         weights: path of the weights in a repository on the hub.
         original: the weights are in their authors' own layout, without a config beside them.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     title: str

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from pipelines.core.engines import Use
+from pipelines.core.engines import StrictModel, Use
 from pipelines.core.errors import BadRequest
 from pipelines.core.pictures.fitting import ResizeMode
 from pipelines.core.pictures.inputs import InputId
@@ -27,10 +27,8 @@ MAX_UNITS = 3
 ControlMode = Literal["balanced", "prompt", "control"]
 
 
-class ConditionRequest(BaseModel):
+class ConditionRequest(StrictModel):
     """A condition map made of a picture: what a unit is steered by."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     picture: Annotated[
         InputId,
@@ -51,7 +49,7 @@ class ConditionRequest(BaseModel):
             title="Parameters",
             description="Settings of the preprocessor; those left out have its defaults.",
         ),
-    ] = {}
+    ] = {}  # noqa: RUF012  a model copies it
     resize_mode: Annotated[
         ResizeMode,
         Field(
@@ -95,7 +93,6 @@ class ControlUnit(ConditionRequest):
         Field(
             ge=0,
             le=2,
-            allow_inf_nan=False,
             title="Weight",
             description="How strongly the result follows the map. 0 switches the unit off.",
         ),
@@ -105,7 +102,6 @@ class ControlUnit(ConditionRequest):
         Field(
             ge=0,
             le=1,
-            allow_inf_nan=False,
             title="Start",
             description="The share of the steps that are run after which the unit begins.",
         ),
@@ -115,7 +111,6 @@ class ControlUnit(ConditionRequest):
         Field(
             ge=0,
             le=1,
-            allow_inf_nan=False,
             title="End",
             description="The share of the steps that are run after which the unit ends.",
         ),

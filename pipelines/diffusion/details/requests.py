@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from pipelines.core.engines import StrictModel
 from pipelines.core.errors import BadRequest
 
 Finder = Literal["toys"]
@@ -18,10 +19,8 @@ MAX_PROMPT = 10_000  # characters, with the picture's own prompt in it as often 
 _LONGEST_PART = 100  # characters of what a finder calls something
 
 
-class DetailFix(BaseModel):
+class DetailFix(StrictModel):
     """Which parts are found, and how each is repainted: at the model's own size, then put back."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     finder: Annotated[
         Finder,
@@ -52,7 +51,6 @@ class DetailFix(BaseModel):
         Field(
             ge=0,
             le=1,
-            allow_inf_nan=False,
             title="Confidence",
             description="Parts of which the finder is less sure are left as they are.",
         ),
@@ -88,7 +86,6 @@ class DetailFix(BaseModel):
         Field(
             gt=0,
             le=1,
-            allow_inf_nan=False,
             title="Strength in the parts",
             description="How much changes in each part.",
         ),

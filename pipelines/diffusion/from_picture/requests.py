@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
+from pipelines.core.engines import StrictModel
 from pipelines.core.errors import BadRequest
 from pipelines.core.pictures.fitting import ResizeMode
 from pipelines.core.pictures.inputs import WHITE, InputId
@@ -21,10 +22,8 @@ MOST_ADDED = 2048  # pixels, or percent, a side
 _COLOUR = re.compile(r"#[0-9a-f]{6}")
 
 
-class Outpaint(BaseModel):
+class Outpaint(StrictModel):
     """What is added to a picture at its sides."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     left: Annotated[int, Field(ge=0, le=MOST_ADDED, title="Left")] = 0
     top: Annotated[int, Field(ge=0, le=MOST_ADDED, title="Top")] = 0
@@ -68,10 +67,8 @@ def _as_colour(text: str) -> str:
     return colour
 
 
-class FromPicture(BaseModel):
+class FromPicture(StrictModel):
     """A picture to begin from, and the mask of what of it may change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     picture: Annotated[
         InputId, Field(title="Picture", description="The id of an uploaded picture or drawing.")
@@ -81,7 +78,6 @@ class FromPicture(BaseModel):
         Field(
             ge=0,
             le=1,
-            allow_inf_nan=False,
             title="Strength",
             description="How much changes: 0 leaves the picture as it is, 1 paints anew.",
         ),
@@ -153,7 +149,6 @@ class FromPicture(BaseModel):
         Field(
             ge=0,
             le=1,
-            allow_inf_nan=False,
             title="Conditional mask weight",
             description="How far models for inpainting are not shown what lies below the mask: 1 "
             "hides it wholly.",
@@ -190,7 +185,6 @@ class FromPicture(BaseModel):
         Field(
             ge=0,
             le=1.5,
-            allow_inf_nan=False,
             title="Noise multiplier",
             description="How strong the first noise over the picture is. Below 1 the result has "
             "less detail and is smoother, above 1 more.",
@@ -201,7 +195,6 @@ class FromPicture(BaseModel):
         Field(
             ge=0,
             le=1,
-            allow_inf_nan=False,
             title="Extra noise",
             description="Noise that is added to the first one, of which the model makes more "
             "detail (0 is none).",

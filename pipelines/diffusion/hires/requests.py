@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from pipelines.core.engines import StrictModel
 from pipelines.diffusion.sides import side
 from pipelines.upscaling.catalog import LANCZOS
 
@@ -24,17 +25,14 @@ LATENT_MODES = {
 LEAST_LATENT_STRENGTH = 0.5  # with less, what enlarged latents lack is not painted in
 
 
-class Hires(BaseModel):
+class Hires(StrictModel):
     """A second pass at a larger size; what is left empty is as in the first one."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     scale: Annotated[
         float,
         Field(
             ge=1,
             le=4,
-            allow_inf_nan=False,
             title="Scale",
             description="How many times as wide and as high, where no size is given.",
         ),
@@ -74,7 +72,6 @@ class Hires(BaseModel):
         Field(
             ge=0.01,
             le=1,
-            allow_inf_nan=False,
             title="Second strength",
             description="How much the larger picture changes: little keeps it, 1 paints anew.",
         ),
@@ -84,7 +81,6 @@ class Hires(BaseModel):
         Field(
             ge=0,
             le=1,
-            allow_inf_nan=False,
             title="Second extra noise",
             description="Noise that is added to the larger picture's, of which the model makes "
             "more detail (0 is none).",
@@ -111,7 +107,6 @@ class Hires(BaseModel):
         Field(
             ge=0,
             le=30,
-            allow_inf_nan=False,
             title="Second guidance",
             description="Of the second pass. Empty: as the first.",
         ),

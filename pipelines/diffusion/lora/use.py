@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
-from pipelines.core.engines import Use
+from pipelines.core.engines import StrictModel, Use
 from pipelines.models.catalog import OWN
 
 MAX_LORAS = 8
@@ -20,15 +20,13 @@ MAX_WEIGHT = 4.0
 LoraId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 
 
-class LoraUse(BaseModel):
+class LoraUse(StrictModel):
     """One LoRA or learned word of a picture.
 
     Attributes:
         text_weight: of the text encoders' modules; None: the same as ``weight``.
         id: filled in by the studio, for whoever asks; a client's own is never believed.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Annotated[
         str,
@@ -44,7 +42,6 @@ class LoraUse(BaseModel):
         Field(
             ge=-MAX_WEIGHT,
             le=MAX_WEIGHT,
-            allow_inf_nan=False,
             title="LoRA weight",
             description="How strongly it works: 1 as it was trained, 0 not at all.",
         ),
@@ -54,7 +51,6 @@ class LoraUse(BaseModel):
         Field(
             ge=-MAX_WEIGHT,
             le=MAX_WEIGHT,
-            allow_inf_nan=False,
             title="Text encoder weight",
             description="How strongly it works in the text encoder, if not as in the rest.",
         ),

@@ -15,8 +15,9 @@ import time
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
+from pipelines.core.engines import StrictModel
 from pipelines.core.errors import NotFound, Refused, UserError, validate
 from studio.core.accounts.accounts import NotLoggedIn, Owner
 from studio.core.accounts.rate_limits import Minute
@@ -56,10 +57,8 @@ class ApiKey:
     revoked: float | None
 
 
-class KeyRequest(BaseModel):
+class KeyRequest(StrictModel):
     """What is asked for when a key is made."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Annotated[
         str,

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from pipelines.core.engines import StrictModel
 from pipelines.dreambooth.data import identifiers
 from pipelines.dreambooth.data.examples import examples
 from pipelines.dreambooth.requests import Method
@@ -24,25 +25,21 @@ if TYPE_CHECKING:
 MAX_TEXT = 2000  # characters; the subject itself says how long its words may be
 
 
-class _Words(BaseModel):
+class _Words(StrictModel):
     """A subject's words; those left out stay as they are."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Annotated[str | None, Field(max_length=MAX_TEXT, title="Name")] = None
     identifier: Annotated[str | None, Field(max_length=MAX_TEXT, title="Identifier")] = None
     class_word: Annotated[str | None, Field(max_length=MAX_TEXT, title="Class")] = None
 
 
-class _PhotoChange(BaseModel):
+class _PhotoChange(StrictModel):
     """A photo's caption and focus; those left out stay as they are.
 
     Attributes:
         focus: fractions of width and height from the top left.
         automatic: True: the focus that was found by itself.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     caption: Annotated[str | None, Field(max_length=MAX_TEXT, title="Caption")] = None
     focus: Annotated[

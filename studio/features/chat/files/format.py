@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, model_validator
+from pydantic import Field, FiniteFloat, JsonValue, model_validator
 
 from pipelines.chat.requests import MAX_ANSWER, MAX_TEXT
+from pipelines.core.engines import StrictModel
 from pipelines.core.errors import BadRequest
 from studio.features.chat.checks import MAX_TITLE
 from studio.features.chat.conversations import MAX_LANES
@@ -22,11 +23,7 @@ _Text = Annotated[str, Field(max_length=MAX_TEXT)]
 _Fact = bool | int | FiniteFloat | Annotated[str, Field(max_length=MAX_FACT)] | None
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class MessageInFile(_Part):
+class MessageInFile(StrictModel):
     """One message; the ids hold within the file only."""
 
     id: _Id
@@ -36,17 +33,17 @@ class MessageInFile(_Part):
     content: Annotated[str, Field(max_length=MAX_ANSWER)]
     state: Literal["done", "streaming", "stopped", "failed", "interrupted"] = DONE
     model: Annotated[str, Field(max_length=200)] | None = None
-    facts: Annotated[dict[_Id, _Fact], Field(max_length=MAX_FACTS)] = {}
+    facts: Annotated[dict[_Id, _Fact], Field(max_length=MAX_FACTS)] = {}  # noqa: RUF012
     error: Annotated[str, Field(max_length=10_000)] | None = None
-    created: Annotated[float, Field(ge=0, le=1e11, allow_inf_nan=False)]
+    created: Annotated[float, Field(ge=0, le=1e11)]
 
 
-class LaneInFile(_Part):
+class LaneInFile(StrictModel):
     """One of the conversations that stand side by side, with all its branches."""
 
     model: Annotated[str, Field(max_length=200)]
     system_prompt: _Text = ""
-    sampling: dict[str, JsonValue] = {}
+    sampling: dict[str, JsonValue] = {}  # noqa: RUF012
     leaf: _Id | None
     messages: Annotated[tuple[MessageInFile, ...], Field(max_length=MAX_TREE)]
 
@@ -71,7 +68,7 @@ class LaneInFile(_Part):
         return self
 
 
-class ConversationFile(_Part):
+class ConversationFile(StrictModel):
     """What the JSON file holds."""
 
     format: Literal["atelier-conversation"]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from pipelines.clustering.algorithms.fields import Coordinate
 from pipelines.clustering.data.columns import ColumnChoice
 from pipelines.clustering.data.datasets import SOURCES, DatasetRequest
+from pipelines.core.engines import StrictModel
 from pipelines.core.errors import BadRequest, validate
 from pipelines.core.pictures.inputs import InputId
 
@@ -26,11 +27,7 @@ class MadeSource(DatasetRequest):
     kind: Literal["made"]
 
 
-class _Source(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class DrawnSource(_Source):
+class DrawnSource(StrictModel):
     """Points that somebody has drawn."""
 
     kind: Literal["drawn"]
@@ -45,7 +42,7 @@ class DrawnSource(_Source):
     ]
 
 
-class TableSource(_Source):
+class TableSource(StrictModel):
     """Columns of a table that was brought in."""
 
     kind: Literal["table"]
@@ -53,7 +50,7 @@ class TableSource(_Source):
     picking: Annotated[ColumnChoice, Field(title="Columns", description="Which columns, and how.")]
 
 
-class PictureSource(_Source):
+class PictureSource(StrictModel):
     """The colours of a picture that was brought in."""
 
     kind: Literal["picture"]
@@ -62,7 +59,7 @@ class PictureSource(_Source):
     ]
 
 
-class GallerySource(_Source):
+class GallerySource(StrictModel):
     """The newest pictures of one's gallery, by what they look like."""
 
     kind: Literal["gallery"]
