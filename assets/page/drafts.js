@@ -46,7 +46,18 @@
 
   // A value of this tab of the browser alone, such as a seed: a new tab begins without it.
   function keepHere(name, value) {
-    write(sessionStorage, name, JSON.stringify(value));
+    if (!isPassing(name, value)) write(sessionStorage, name, JSON.stringify(value));
+  }
+
+  // Of a field that shows `value` only for now, `instead` is kept.
+  const passing = new Map();
+  function pass(name, value, instead) {
+    passing.set(name, value);
+    write(sessionStorage, name, JSON.stringify(instead));
+  }
+
+  function isPassing(name, value) {
+    return passing.has(name) && passing.get(name) === value;
   }
 
   function restoreHere(name, otherwise) {
@@ -59,7 +70,7 @@
     forgetUnsent(name, text);
   }
 
-  atelier.drafts = { restore, restoreOnce, keep, keepHere, restoreHere, noteSent, forget };
+  atelier.drafts = { restore, restoreOnce, keep, keepHere, restoreHere, pass, isPassing, noteSent, forget };
 
   document.addEventListener("input", (event) => {
     const name = event.target.closest(".draft")?.id;

@@ -84,6 +84,7 @@ def test_the_picture_follows_words_and_sliders_is_kept_as_it_was_seen_and_rests_
 
     page.uncheck("#live input")
     expect(picture).to_be_hidden()
+    expect(page.locator("#seed input")).to_have_value("-1")  # that seed was Live's
     wishes = len(live_requests)
     page.fill("#prompt textarea", "a green boat")
     page.click("#paint")

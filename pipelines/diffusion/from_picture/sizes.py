@@ -27,6 +27,25 @@ def size_like(picture: tuple[int, int], native: float, step: int = SIZE_STEP) ->
     return width, height
 
 
+def scaled_size(
+    picture: tuple[int, int], scale: float, step: int = SIZE_STEP
+) -> tuple[tuple[int, int], bool]:
+    """Width and height of a result that is ``scale`` times as large as a picture.
+
+    Args:
+        picture: width and height, whatever they are.
+        step: both are multiples of it.
+
+    Returns:
+        The size, and whether the bounds have changed the scale.
+    """
+    within = max(min(scale, LARGEST_SIDE / max(picture)), LEAST_SIDE / min(picture))
+    width, height = (
+        min(LARGEST_SIDE, max(LEAST_SIDE, round(side * within / step) * step)) for side in picture
+    )
+    return (width, height), within != scale
+
+
 def size_step(family: str) -> int:
     """Pixels of which the sides of what a family's models paint are multiples, to be sure."""
     return SIZE_STEP if family in UNET_FAMILIES else PATCHES

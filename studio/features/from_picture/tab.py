@@ -11,7 +11,6 @@ import gradio as gr
 from pipelines.core.errors import BadRequest, UserError
 from pipelines.core.paths import ASSETS
 from pipelines.diffusion.from_picture.requests import FromPicture, Outpaint
-from pipelines.diffusion.from_picture.sizes import size_like, size_step
 from pipelines.diffusion.requests import MAX_PICTURES, ChangePicturesRequest
 from studio.core.exchange import (
     DRAWING,
@@ -31,8 +30,8 @@ from studio.features.from_picture.fixing import FIX, fix_of
 from studio.features.from_picture.mask_form import MaskForm
 from studio.features.from_picture.noise_form import NoiseForm
 from studio.features.from_picture.several import several_of, several_on, several_pictures
+from studio.features.from_picture.size_form import NOTHING, SizeForm
 from studio.features.from_picture.strength_curves import strength_curves
-from studio.page import views
 from studio.page.components.canvas import FIT_JS, canvas, offer_picture, picture_on, settled_js
 from studio.page.components.details import Details
 from studio.page.components.live import LiveView
@@ -50,7 +49,6 @@ if TYPE_CHECKING:
 KIND = "from_picture"
 _FIELDS = ("strength", "fit", "all_steps")
 _CSS_FIT = {"crop": "cover", "pad": "contain", "stretch": "fill"}
-_NOTHING = "There is no picture yet. Bring one in, draw one, or send one here from the gallery."
 
 
 class FromPictureTab(Tab):
@@ -79,6 +77,7 @@ class FromPictureTab(Tab):
         self._live = LiveView(self.studio, KIND, "change-")
         self.editing = EditingForm(self.studio, self.form)
         self.mask = MaskForm(self.studio, "change-")
+        self.size = SizeForm(self.studio, self.form, "change-")
         self.noise = NoiseForm("change-")
         with gr.Row(elem_classes="workspace"):
             with gr.Column(scale=4, min_width=320, elem_classes="controls"):
@@ -101,10 +100,7 @@ class FromPictureTab(Tab):
                         self._live.draw_switch()
                 with gr.Column(elem_classes="rest"):
                     self.mask.draw_fields()
-                    self._take_size = gr.Button(
-                        label("Size from picture"), size="sm", elem_id="change-take-size"
-                    )
-                    self._no_size = gr.HTML(elem_id="change-no-size", visible=False)
+                    self.size.draw()
                     self._own_sizes = from_field(
                         ChangePicturesRequest, "own_sizes", elem_id="change-own-sizes"
                     )
@@ -171,9 +167,7 @@ class FromPictureTab(Tab):
             control.change(None, size, js=FIT_JS, **QUIET)
         self.units.listen(controls["model"], size, self.form.model_chosen)
         self.mask.listen(self.canvas, self._fit, size, self.form.opened.then)
-        self._take_size.click(
-            self._size_of, [controls["model"], self.canvas], [*size, self._no_size], **QUIET
-        )
+        self.size.listen(self.canvas)
 
         def open_tab(visitor: Visitor) -> list[Any]:
             request = watch.last_request(visitor) or {}
@@ -226,7 +220,7 @@ class FromPictureTab(Tab):
         pictures = [picture_on(value), *several_on(several)]
         picture, *pictures = [id for id in pictures if id] or [""]
         if not picture:
-            raise BadRequest(_NOTHING)
+            raise BadRequest(NOTHING)
         asked = {
             "picture": picture,
             "strength": strength,
@@ -358,22 +352,6 @@ class FromPictureTab(Tab):
         owner = visitor.owner.id
         first, *further = [self.studio.inputs.from_gallery(owner, id).id for id in pictures]
         return [first, several_of(further), BROUGHT]
-
-    def _size_of(self, model: Any, value: Any, request: gr.Request) -> list[Any]:
-        """Width and height of the picture's proportions, or why there are none."""
-        visitor = Visitor.of(request)
-        try:
-            picture = picture_on(value)
-            if not picture:
-                raise BadRequest(_NOTHING)
-            brought = self.studio.inputs.get(visitor.owner.id, picture)
-        except UserError as error:
-            said = gr.update(value=views.error(error.message, visitor), visible=True)
-            return [gr.skip(), gr.skip(), said]
-        entry = self.form.entry_of({"model": model}, visitor)
-        size = (brought.width, brought.height)
-        width, height = size_like(size, entry.native_size, size_step(entry.family))
-        return [width, height, gr.update(visible=False)]
 
     def _beside(self, visitor: Visitor, row: SavedPicture) -> str:
         """The picture with a slider over the one that it began from, if that is still here."""

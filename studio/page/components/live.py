@@ -76,7 +76,10 @@ class LiveView:
         with gr.Column(elem_classes="live"):
             self._picture = gr.HTML(elem_id=f"{self._name}-picture", padding=False)
             script = (ASSETS / "live.js").read_text(encoding="utf-8")
-            constants = f"const NAME = {json.dumps(self._name)}, DRAWINGS = {json.dumps(drawings)};"
+            constants = (
+                f"const NAME = {json.dumps(self._name)}, DRAWINGS = {json.dumps(drawings)}, "
+                f"SEEDS = {MAX_SEED + 1};"
+            )
             with gr.Row():
                 self._words = gr.HTML(
                     elem_id=f"{self._name}-words",
@@ -124,12 +127,12 @@ class LiveView:
         gr.on(moved, **changed)
         for moment in moments:
             moment(**changed)
+        named = f"{json.dumps(seed.elem_id)}, {_UNCHANGED}"
         turned = self._switch.change(
             None,
             [self._switch, seed],
             seed,
-            js=f"(on, seed) => [on && !(seed >= 0) ? Math.floor(Math.random() * {MAX_SEED + 1}) "
-            f": {_UNCHANGED}]",
+            js=f"(on, seed) => [{own} ? {own}.seedFor(on, seed, {named}) : {_UNCHANGED}]",
             **QUIET,
         )
         turned.then(None, self._switch, None, js=f"(on) => {own}?.turn(on)", **QUIET)
@@ -142,7 +145,7 @@ class LiveView:
             js=js,
             **QUIET,
         )
-        answered = f"(words) => {own}?.onAnswer(words || '')"
+        answered = f"(words) => {own}?.onAnswer(words || '', {json.dumps(seed.elem_id)})"
         asked.then(None, self._words, None, js=answered, **QUIET)
         view.submit(self._keep.click, lambda values, visitor: _request_to_keep(values), [painted])
 
@@ -190,8 +193,9 @@ class LiveView:
         )
         fields_of = self.studio.submissions.engine(self.kind).request_class.model_fields
         titles = [visitor.say(str(fields_of[each].title)) for each in made.left_out]
-        words = _words(views.summary(_remarks(made, titles), visitor))
-        seed = made.request["seed"] if fields.get("seed") == RANDOM else gr.skip()
+        drawn = made.request["seed"] if fields.get("seed") == RANDOM else None
+        words = _words(views.summary(_remarks(made, titles), visitor), seed=drawn)
+        seed = gr.skip() if drawn is None else drawn
         return [shown, words, made.request, seed, gr.skip()]
 
     def _say(self, words: str, is_off: bool = False) -> list[Any]:
@@ -203,8 +207,10 @@ class LiveView:
         return [gr.skip() for _ in self._outputs]
 
 
-def _words(html: str, state: str = "") -> str:
-    return f'<div class="live-words {state}">{html}</div>'
+def _words(html: str, state: str = "", seed: int | None = None) -> str:
+    """What is said beside the picture; ``seed``: one that was drawn for it."""
+    drawn = "" if seed is None else f' data-seed="{seed}"'
+    return f'<div class="live-words {state}"{drawn}>{html}</div>'
 
 
 def _request_to_keep(values: list[Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from pipelines.core.messages import Message
 from pipelines.core.pictures.inputs import input_path, keep_input
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.from_picture import several
-from pipelines.diffusion.from_picture.sizes import change_of, size_like
+from pipelines.diffusion.from_picture.sizes import change_of, scaled_size, size_like
 from pipelines.diffusion.requests import ChangePicturesRequest
 
 
@@ -135,3 +135,19 @@ def test_a_damaged_picture_is_left_out_as_one_that_is_gone_and_the_others_keep_t
     said = [str(Message.from_json(each)) for each in result.data["notes"]]
     (why,) = [each for each in said if "Picture 2" in each]
     assert "is damaged or cannot be read. Bring it in again." in why
+
+
+@pytest.mark.parametrize(
+    ("picture", "scale", "step", "size", "bounded"),
+    [
+        ((640, 480), 1, 8, (640, 480), False),
+        ((640, 480), 0.25, 8, (160, 120), False),
+        ((101, 67), 4, 8, (400, 272), False),  # 404 and 268, rounded
+        ((1000, 500), 4, 32, (2048, 1024), True),
+        ((4000, 3000), 1, 8, (2048, 1536), True),
+        ((200, 100), 0.05, 8, (128, 64), True),
+        ((6000, 100), 1, 8, (2048, 64), True),  # as far as both bounds let it
+    ],
+)
+def test_a_result_is_so_many_times_as_large_as_its_picture(picture, scale, step, size, bounded):
+    assert scaled_size(picture, scale, step) == (size, bounded)
