@@ -68,7 +68,11 @@ class ControlTab(Tab):
         first, *further = self.units
         self._over = {
             target: gr.Button(
-                label(target.button), size="sm", elem_id=f"steer-{target.name}", render=False
+                label(target.button),
+                size="sm",
+                elem_id=f"steer-{target.name}",
+                elem_classes="quiet",
+                render=False,
             )
             for target in buttons(self.studio.features.tabs(), (DRAWING,))
         }

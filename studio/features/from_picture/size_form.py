@@ -69,7 +69,7 @@ class SizeForm:
         try:
             picture = self._size_on(value, visitor)
         except UserError as error:
-            return self._refused(error, visitor)
+            return self._refuse(error, visitor)
         entry = self._form.entry_of({"model": model}, visitor)
         size = size_like(picture, entry.native_size, size_step(entry.family))
         return [*size, gr.update(visible=False)]
@@ -80,7 +80,7 @@ class SizeForm:
         try:
             picture = self._size_on(value, visitor)
         except UserError as error:
-            return self._refused(error, visitor)
+            return self._refuse(error, visitor)
         step = size_step(self._form.entry_of({"model": model}, visitor).family)
         size, bounded = scaled_size(picture, float(scale or 1), step)
         said = _remark(picture, float(scale or 1), size, bounded, step)
@@ -94,7 +94,7 @@ class SizeForm:
         return brought.width, brought.height
 
     @staticmethod
-    def _refused(error: UserError, visitor: Visitor) -> list[Any]:
+    def _refuse(error: UserError, visitor: Visitor) -> list[Any]:
         said = gr.update(value=views.error(error.message, visitor), visible=True)
         return [gr.skip(), gr.skip(), said]
 
