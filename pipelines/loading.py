@@ -3,15 +3,20 @@ language models, upscalers and preprocessors' weights."""
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from pipelines.chat import loading as chat
 from pipelines.core.cache import Loaded, Notes
+from pipelines.core.errors import Unavailable
+from pipelines.core.paths import HUB_FOLDER
 from pipelines.diffusion import loading
 from pipelines.diffusion.control import loading as control
 from pipelines.diffusion.control.catalog import CACHE_PREFIX as CONTROL_PREFIX
 from pipelines.diffusion.control.catalog import ControlCatalog
-from pipelines.models.catalog import Catalog
+from pipelines.diffusion.latents.decoders import FEW_STEPS, decoder_of, download_decoder
+from pipelines.models.catalog import Catalog, ModelEntry
+from pipelines.models.downloads import find_model
 from pipelines.preprocessors import weights
 from pipelines.upscaling.catalog import CACHE_PREFIX as UPSCALER_PREFIX
 from pipelines.upscaling.catalog import UpscalerEntry, Upscalers
@@ -49,14 +54,26 @@ class Loader:
             from pipelines.upscaling import networks  # spandrel takes its time
 
             return networks.load(self._upscaler(name), device)
-        return loading.load(
-            self.catalog.get(name),
+        return self._load_base(self.catalog.get(name), device, notes)
+
+    def _load_base(self, entry: ModelEntry, device: str, notes: Notes) -> Loaded:
+        """A base model; with one that paints in few steps its fast decoder is downloaded, too."""
+        hub = entry.source.hub
+        is_new = hub is not None and find_model(hub, self.home / HUB_FOLDER) is None
+        model = loading.load(
+            entry,
             device,
             notes,
             offline=self.offline,
             home=self.home,
             budget_bytes=self.budget_bytes,
         )
+        decoder = decoder_of(entry.family)
+        few = entry.defaults.steps <= FEW_STEPS
+        if is_new and few and device == "cpu" and decoder is not None:
+            with contextlib.suppress(Unavailable):  # the model has one of its own
+                download_decoder(decoder, self.home, notes, self.offline)
+        return model
 
     def expected_bytes(self, name: str, device: str) -> int:
         """What :meth:`load` will take on ``device``, about."""

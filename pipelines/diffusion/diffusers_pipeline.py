@@ -35,11 +35,12 @@ from pipelines.diffusion.hires.second_pass import (
     second_pass,
 )
 from pipelines.diffusion.latents.coding import encode_picture
+from pipelines.diffusion.latents.decoders import fast_decoder
 from pipelines.diffusion.latents.noise import further_on
 from pipelines.diffusion.latents.overflow import overflow
 from pipelines.diffusion.latents.pipeline_noise import vary_noise
 from pipelines.diffusion.latents.preview import LONGEST, LatentPreview, preview_for
-from pipelines.diffusion.loading import DiffusionModel
+from pipelines.diffusion.loading import DiffusionModel, tile_for_size
 from pipelines.diffusion.lora.tags import without_tags
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.samplers import make_scheduler, samplers_in
@@ -251,7 +252,9 @@ def _one(
         arguments["image"] = list(pictures) if model.entry.references > 1 else pictures[0]
     # Fitting decodes, at a size of its own: never beside the pipeline, which decodes too.
     preview = preview_for(model)
-    model.tile_for_size(settings.width, settings.height)
+    if settings.decoder == "fast" and (decoder := fast_decoder(model)) is not None:
+        pipe.vae = decoder  # of the copy
+    tile_for_size(pipe.vae, settings.width, settings.height)
     events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
     abandoned = threading.Event()
 

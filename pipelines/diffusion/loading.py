@@ -138,19 +138,6 @@ class DiffusionModel:
         """Pixels of the picture's side for one of the latents'."""
         return self.pipe.vae_scale_factor
 
-    def tile_for_size(self, width: int, height: int) -> None:
-        """Have the autoencoder work tile by tile where a picture is large for the memory.
-
-        Up to 1024 × 1024 pixels it codes the picture whole. Above, on every device, it codes
-        overlapping tiles, blended into each other, and takes the memory of one. As its norms and
-        its attention see a tile at a time, a picture is no longer bit for bit what it is whole:
-        brightness and colour can differ a little from tile to tile.
-        """
-        vae = self.pipe.vae
-        if hasattr(vae, "use_tiling"):
-            large = width * height > _UNTILED_PIXELS
-            vae.enable_tiling() if large else vae.disable_tiling()
-
     @property
     def nbytes(self) -> int:
         """Bytes that it takes on its device; of an offloaded model, its largest component."""
@@ -179,6 +166,19 @@ class DiffusionModel:
         self.pipe = self._fast_unet = None
         gc.collect()
         empty_cache(self.device)
+
+
+def tile_for_size(vae: Any, width: int, height: int) -> None:
+    """Have an autoencoder work tile by tile where a picture is large for the memory.
+
+    Up to 1024 × 1024 pixels it codes the picture whole. Above, on every device, it codes
+    overlapping tiles, blended into each other, and takes the memory of one. As its norms and its
+    attention see a tile at a time, a picture is no longer bit for bit what it is whole: brightness
+    and colour can differ a little from tile to tile.
+    """
+    if hasattr(vae, "use_tiling"):
+        large = width * height > _UNTILED_PIXELS
+        vae.enable_tiling() if large else vae.disable_tiling()
 
 
 def load(

@@ -19,6 +19,7 @@ from pipelines.core.devices import empty_cache, is_out_of_memory, out_of_memory
 from pipelines.core.errors import Stopped
 from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.messages import Message
+from pipelines.core.sizes import format_bytes
 from pipelines.diffusion import diffusers_pipeline
 from pipelines.diffusion.denoise import (
     Beginning,
@@ -44,6 +45,7 @@ from pipelines.diffusion.hires.second_pass import (
     second_words,
 )
 from pipelines.diffusion.latents.coding import decode, encode_picture
+from pipelines.diffusion.latents.decoders import fast_decoder, missing_decoder, with_decoder
 from pipelines.diffusion.latents.overflow import overflow
 from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora.apply import Applied, apply_loras
@@ -91,6 +93,7 @@ def run(
         model: DiffusionModel = leases.enter_context(cache.lease(request.model))
         started = time.perf_counter()
         settings = resolve(request, model.entry, samplers_in(model.home))
+        settings = yield from with_decoder(model, settings, cache, stop)
         backend = yield from with_upscaler(backend_of(model), settings, leases, cache, stop)
         loras = yield from paint_request(model, settings, stop, backend, apply=apply)
         yield Result(
@@ -377,7 +380,8 @@ def _pictures_of(
     """
     if latents is None:
         return [repainting.whole] * count
-    pixels = decode(model, latents)  # (B, 3, H, W) in [0, 1]
+    decoder = fast_decoder(model) if settings.decoder == "fast" else None
+    pixels = decode(model, latents, decoder)  # (B, 3, H, W) in [0, 1]
     if not torch.isfinite(pixels).all():
         guided = settings.guidance > 1 and takes_guidance(model.pipe.unet.config)
         raise overflow(settings, guided)
@@ -455,6 +459,17 @@ def notes_on(
             notes.append(_unused_note(field, title))
         elif settings.guidance <= above:
             notes.append(_unguided_note(field, settings.guidance, above))
+    if asked.decoder == "fast" and settings.decoder != "fast":
+        notes.append(_unused_note("decoder", title))
+    elif (missing := missing_decoder(model, settings)) is not None:
+        notes.append(
+            Message(
+                "Decoding takes most of the time. Set the decoder to fast once: {decoder} ({size}) "
+                "is downloaded, and used for few steps from then on.",
+                decoder=missing.title,
+                size=format_bytes(missing.download_bytes),
+            )
+        )
     sampler = samplers_in(model.home).get(settings.sampler) if settings.sampler else None
     hires, begun = settings.hires, settings.from_picture
     kept = hires is not None and begun is not None and begun.strength == 0

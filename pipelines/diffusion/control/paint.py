@@ -26,6 +26,7 @@ from pipelines.diffusion.control.requests import ControlRequest
 from pipelines.diffusion.control.steering import Steering, WorkingUnit
 from pipelines.diffusion.from_picture.outpainting import resize_to
 from pipelines.diffusion.from_picture.repainting import open_repainting
+from pipelines.diffusion.latents.decoders import with_decoder
 from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora.apply import apply_loras
 from pipelines.diffusion.lora.session import Apply
@@ -58,6 +59,7 @@ def run(
         if base.family not in UNET_FAMILIES:
             raise BadRequest("{model} cannot be steered yet; choose a Stable Diffusion model.",
                              model=base.entry.title)  # fmt: skip
+        settings = yield from with_decoder(base, settings, cache, stop)
         maps = yield from _maps(settings, base.home, cache, stop)
         catalog, models = ControlCatalog(base.home), []
         for unit in settings.units:

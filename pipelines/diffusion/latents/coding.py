@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-from pipelines.diffusion.loading import DiffusionModel
+from pipelines.diffusion.loading import DiffusionModel, tile_for_size
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderTiny
 
 
 @torch.inference_mode()
-def decode(model: DiffusionModel, latents: torch.Tensor) -> torch.Tensor:
+def decode(
+    model: DiffusionModel, latents: torch.Tensor, decoder: AutoencoderTiny | None = None
+) -> torch.Tensor:
     """Pictures from latents, in the precision of the model and, if that overflows, in float32.
 
     Half-precision autoencoders (SDXL's is known for it) can give NaN, which shows as a black
@@ -20,12 +25,13 @@ def decode(model: DiffusionModel, latents: torch.Tensor) -> torch.Tensor:
 
     Args:
         latents: (B, C, h, w), as the denoising loop leaves them: scaled, of any float dtype.
+        decoder: a fast one; None: the model's own.
 
     Returns:
         float32 (B, 3, H, W) in [0, 1], on the CPU.
     """
-    vae = model.pipe.vae
-    model.tile_for_size(latents.shape[-1] * model.factor, latents.shape[-2] * model.factor)
+    vae = model.pipe.vae if decoder is None else decoder
+    tile_for_size(vae, latents.shape[-1] * model.factor, latents.shape[-2] * model.factor)
     latents = _unscale(latents.to(model.device, torch.float32), vae.config)
     video = hasattr(vae.config, "z_dim")  # as its kind calls its channels
     if video:  # a picture is one of a single frame
@@ -63,7 +69,7 @@ def encode_picture(model: DiffusionModel, picture: Image.Image) -> torch.Tensor:
 def encode_pixels(model: DiffusionModel, pixels: torch.Tensor) -> torch.Tensor:
     """As :func:`encode_picture`, of pixels in −1 … 1, (1, 3, H, W)."""
     vae = model.pipe.vae
-    model.tile_for_size(pixels.shape[-1], pixels.shape[-2])
+    tile_for_size(vae, pixels.shape[-1], pixels.shape[-2])
     pixels = pixels.to(model.device)
     video = hasattr(vae.config, "z_dim")  # as its kind calls its channels
     if video:  # a picture is one of a single frame

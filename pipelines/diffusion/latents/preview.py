@@ -2,7 +2,8 @@
 
 An autoencoder's latents are close to a small blurred picture in other colours, so one matrix, found
 by least squares for each model, is enough to follow along. It knows nothing of families: it asks
-the model's own decoder once what a few patches of random latents look like.
+the model's own decoder, or the fast one where that is here, once what a few patches of random
+latents look like.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from PIL import Image
 
 from pipelines.core.pictures.grid import tile
 from pipelines.diffusion.latents.coding import decode
+from pipelines.diffusion.latents.decoders import fast_decoder
 from pipelines.diffusion.loading import DiffusionModel
 
 _PATCHES, _PATCH = 4, 4  # a side of 4 patches of 4 × 4 latents
@@ -54,7 +56,7 @@ class LatentPreview:
         shape = (_SAMPLES, channels, _PATCHES, _PATCHES)
         latents = torch.randn(shape, generator=generator).repeat_interleave(_PATCH, -1)
         latents = latents.repeat_interleave(_PATCH, -2)  # (N, C, 16, 16)
-        images = decode(model, latents)  # (N, 3, 16·factor, 16·factor)
+        images = decode(model, latents, fast_decoder(model))  # (N, 3, 16·factor, 16·factor)
         targets = torch.nn.functional.adaptive_avg_pool2d(images, latents.shape[-2:])
         known = _with_ones(latents.movedim(1, -1).flatten(0, -2))  # (N·256, C + 1)
         seen = targets.movedim(1, -1).flatten(0, -2)  # (N·256, 3)

@@ -1,4 +1,4 @@
-"""Optional parts of a request in A1111's words, written and read: a second seed, a hires pass.
+"""Parts of a request in A1111's words, written and read: a second seed, a hires pass, the decoder.
 
 ``Size`` is that of the first pass, as in A1111. ``Hires strength`` and ``Hires extra noise`` are
 ours, of pictures whose first pass began from a picture as well: A1111 has one ``Denoising
@@ -25,12 +25,14 @@ _HIRES = {
 OWN_STRENGTH = "Hires strength"
 EXTRA_NOISE, OWN_EXTRA_NOISE = "Extra noise", "Hires extra noise"
 _SCALE, _RESIZE = "Hires upscale", "Hires resize"
+DECODER = "VAE Decoder"
+_DECODERS = {"full": "Full", "fast": "TAESD"}
 HIRES = (_SCALE, _RESIZE, OWN_STRENGTH, OWN_EXTRA_NOISE, *_HIRES.values())
 _TIMES = str.maketrans("×X*", "xxx")
 
 
 def part_lines(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """What is written of a request's variation and hires pass."""
+    """What is written of a request's variation, hires pass and decoder."""
     facts: dict[str, Any] = {}
     variation, hires = fields.get("variation"), fields.get("hires")
     if variation is not None and variation["strength"] > 0:
@@ -50,12 +52,17 @@ def part_lines(fields: Mapping[str, Any]) -> dict[str, Any]:
             facts[OWN_EXTRA_NOISE if begun else EXTRA_NOISE] = hires["extra_noise"]
         if hires["guidance"] is not None:
             facts["Hires CFG Scale"] = hires["guidance"]
+    if (decoder := _DECODERS.get(fields.get("decoder"))) is not None:
+        facts[DECODER] = decoder
     return facts
 
 
-def parts_of(parameters: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The fields of both parts that ``parameters`` speak of, not yet checked."""
+def parts_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that ``parameters`` speak of, not yet checked."""
+    named = str(parameters.get(DECODER, "")).lower()
+    decoders = [field for field, name in _DECODERS.items() if name.lower() == named]
     parts = {"variation": _variation(parameters), "hires": _hires(parameters)}
+    parts["decoder"] = next(iter(decoders), None)
     return {name: part for name, part in parts.items() if part}
 
 

@@ -25,6 +25,7 @@ from studio.core.gallery.infotext_change import change_of, unread_changes
 from studio.core.gallery.infotext_details import NAMES as DETAIL_NAMES
 from studio.core.gallery.infotext_details import detail_of, unread_details
 from studio.core.gallery.infotext_parts import (
+    DECODER,
     DENOISING,
     EXTRA_NOISE,
     HIRES,
@@ -127,10 +128,11 @@ def unused_settings(
     if "width" not in fields or "height" not in fields:
         left.add("Size")
     left |= set() if "variation" in fields else set(VARIATION)
+    left |= set() if "decoder" in fields else {DECODER}
     left |= _unused_hires(fields.get("hires"), samplers, control)
     if not _is_ours(parameters):  # whose other facts are known
         known = {*_WORDS, *_NUMBERS, *VARIATION, *HIRES, *_TEMPLATES, *HIRES_TEMPLATES.values()}
-        known |= {"Size", "prompt", "negative_prompt"} | DETAIL_NAMES
+        known |= {"Size", DECODER, "prompt", "negative_prompt"} | DETAIL_NAMES
         if change_of(parameters) is not None:
             known |= CHANGE_NAMES
         if "hires" in fields:

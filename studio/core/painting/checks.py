@@ -7,6 +7,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from pipelines.core.paths import HUB_FOLDER
+from pipelines.diffusion.latents.decoders import decoder_of, find_decoder
 from pipelines.diffusion.prompts import parse
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.resolving import resolve
@@ -44,7 +45,8 @@ class Paintings:
 
         Raises:
             BadRequest, NotFound: they do not fit together, or there is no such model.
-            Refused: the model would have to be downloaded, which only the host may do.
+            Refused: the model, or the fast decoder, would have to be downloaded, which only the
+                host may do.
         """
         entry = self._catalog.get(request.model)
         if request.hires is not None and not request.hires.is_latent:
@@ -55,6 +57,9 @@ class Paintings:
             for text in (settings.prompt, settings.negative_prompt):
                 parse(text)
         self.check_model(owner, entry)
+        decoder = decoder_of(entry.family) if settings.decoder == "fast" else None
+        if decoder is not None and not owner.is_host and find_decoder(decoder, self._home) is None:
+            raise download_refusal(decoder.title)
 
     def foretell(self, owner: Owner, requests: Sequence[TextToImageRequest]) -> float | None:
         """About how many seconds some pictures take, as those took that ``owner`` has painted.

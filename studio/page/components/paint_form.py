@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from studio.page.tab_events import TabEvents
 
 NO_STYLE = ""
+DECODERS = (("Auto", "auto"), ("The model's own", "full"), ("Fast", "fast"))
 RANDOM = -1
 EXAMPLES = (
     "a red mug on a wooden floor",
@@ -153,6 +154,7 @@ class PaintForm:
                 self._draw("guidance_end")
             eta = sampler.eta if sampler else None
             self._draw("eta", value=eta or 0.0, visible=eta is not None)
+            self._draw("decoder", choices=[(label(title), name) for title, name in DECODERS])
             for part in self._parts.values():
                 part.draw()
 

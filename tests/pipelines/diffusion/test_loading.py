@@ -18,7 +18,7 @@ from pipelines.core.cache import ModelCache
 from pipelines.core.errors import OutOfMemory, Unavailable
 from pipelines.diffusion.hashes import model_hash
 from pipelines.diffusion.latents.coding import decode
-from pipelines.diffusion.loading import DiffusionModel, expected_bytes, load
+from pipelines.diffusion.loading import DiffusionModel, expected_bytes, load, tile_for_size
 from pipelines.diffusion.single_file import CONFIGS, clip_tokenizer
 from pipelines.models.catalog import Catalog
 from pipelines.models.local_models import FAMILIES
@@ -103,7 +103,7 @@ def test_large_pictures_are_coded_in_tiles_on_every_device(twin_folder, tmp_path
     model = load_folder(twin_folder("sd1"), tmp_path)
     model.device = device
     for size, tiled in (((1024, 1024), False), ((1032, 1024), True), ((64, 64), False)):
-        model.tile_for_size(*size)
+        tile_for_size(model.pipe.vae, *size)
         assert model.pipe.vae.use_tiling == tiled
 
 

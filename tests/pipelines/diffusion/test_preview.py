@@ -38,7 +38,7 @@ def linear_model():
         pipe=SimpleNamespace(vae=LinearVae()),
         factor=8,
         device="cpu",
-        tile_for_size=lambda width, height: None,
+        home=None,
     )
 
 
