@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from weakref import WeakKeyDictionary
 
-from pydantic import BaseModel, ConfigDict
-
+from pipelines.core.engines import StrictModel
 from pipelines.core.errors import Stopped
 from pipelines.core.events import Progress
 from pipelines.core.messages import Message
@@ -33,7 +32,7 @@ FEW_STEPS = 4
 _loaded: WeakKeyDictionary[DiffusionModel, AutoencoderTiny] = WeakKeyDictionary()
 
 
-class DecoderEntry(BaseModel):
+class DecoderEntry(StrictModel):
     """One tiny autoencoder.
 
     Attributes:
@@ -42,8 +41,6 @@ class DecoderEntry(BaseModel):
         files: those of the repository that are needed.
         download_bytes: what the hub sends.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     title: str
@@ -81,7 +78,7 @@ def with_decoder(
         Stopped: ``stop`` was set meanwhile.
         Unavailable: it cannot be had.
     """
-    entry = _fitting(model)
+    entry = _entry_for(model)
     asked = settings.decoder == "fast" and entry is not None and model.home is not None
     if asked and find_decoder(entry, model.home) is None:
         yield Progress(0, 0, note=Message("Loading {model}", model=entry.title))
@@ -124,12 +121,12 @@ def missing_decoder(model: DiffusionModel, settings: TextToImageRequest) -> Deco
     few = model.entry.defaults.steps <= FEW_STEPS
     if settings.decoder != "auto" or model.device != "cpu" or not few:
         return None
-    return _fitting(model)
+    return _entry_for(model)
 
 
 def fast_decoder(model: DiffusionModel) -> AutoencoderTiny | None:
     """The tiny autoencoder on the model's device; None where its files are not here."""
-    if model.home is None or (entry := _fitting(model)) is None:
+    if model.home is None or (entry := _entry_for(model)) is None:
         return None
     vae = _loaded.get(model)
     if vae is None and (folder := find_decoder(entry, model.home)) is not None:
@@ -147,7 +144,7 @@ def fast_decoder(model: DiffusionModel) -> AutoencoderTiny | None:
     return None if vae is None else vae.to(model.device)
 
 
-def _fitting(model: DiffusionModel) -> DecoderEntry | None:
+def _entry_for(model: DiffusionModel) -> DecoderEntry | None:
     """The entry for a model whose latents are those of its family."""
     from diffusers import AutoencoderKL
 
