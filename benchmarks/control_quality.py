@@ -43,8 +43,8 @@ from pipelines.toybox.judge import load_judge
 from pipelines.toybox.measure import correlation, edge_f1, measuring_scenes, score
 from pipelines.toybox.render.renderer import render
 from pipelines.toybox.scenes import Scene
-from pipelines.toybox.train.dataset import inverse_depth
 from pipelines.toybox.train.depth import errors
+from pipelines.toybox.train.render_shards import inverse_depth
 from pipelines.toybox.vocabulary import COLOURS, FIRST_RELEASE, PLACES
 
 STARTER = ASSETS / "starter"

@@ -1,4 +1,4 @@
-// The plot of clusterings (studio/features/clustering/plot/component.py): points, clusters, animations.
+// The plot of clusterings (studio/features/clustering/plot/plot_component.py): points, clusters, animations.
 //
 // It shows the scene that its value holds (see plot.py) and fetches what that names. `trigger` tells
 // of what the hand does: "drawn", "centres", "select", "mode". window.atelierPlots[name].state() tells tests

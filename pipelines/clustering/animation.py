@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 
 from pipelines.clustering.algorithms.fields import Parameters
 from pipelines.clustering.algorithms.registry import find
-from pipelines.clustering.data.datasets import Dataset
+from pipelines.clustering.data.sample_data import Dataset
 from pipelines.clustering.data.scaling import Scaling, scale
 from pipelines.clustering.projecting import Method, Projection, choose_rows, project
 from pipelines.clustering.requests import ByAlgorithm

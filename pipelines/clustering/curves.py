@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.clustering import model_selection
-from pipelines.clustering.algorithms.algorithm import MAX_SEED, Estimate, check_points
+from pipelines.clustering.algorithms.base import MAX_SEED, Estimate, check_points
 from pipelines.clustering.algorithms.fields import COVARIANCES, Parameters
 from pipelines.clustering.algorithms.kmeans import KMeansParameters
 from pipelines.clustering.algorithms.mixture import MixtureParameters

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.clustering.algorithms.algorithm import check_points
+from pipelines.clustering.algorithms.base import check_points
 from pipelines.clustering.algorithms.registry import find
 from pipelines.clustering.comparing import MOST_TOLD, agreement_cells, compare, suggest_scaled
 from pipelines.clustering.curves import plan
-from pipelines.clustering.data.datasets import Dataset
 from pipelines.clustering.data.exporting import parameters_json, with_arrays
-from pipelines.clustering.data.stored import FOLDER as DATA
-from pipelines.clustering.data.stored import load, path_of
+from pipelines.clustering.data.npz_files import FOLDER as DATA
+from pipelines.clustering.data.npz_files import load, path_of
+from pipelines.clustering.data.sample_data import Dataset
 from pipelines.clustering.model_selection import estimate_k_distance
 from pipelines.clustering.requests import (
     OF_AN_ALGORITHM,
@@ -107,7 +107,7 @@ def run(
 
 
 def find_stored(folder: Path) -> Find:
-    """Finds data sets in ``folder`` as :mod:`pipelines.clustering.data.stored` writes them."""
+    """Finds data sets in ``folder`` as :mod:`pipelines.clustering.data.npz_files` writes them."""
 
     return lambda name: load(path_of(folder, name)).data
 

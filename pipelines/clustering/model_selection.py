@@ -14,7 +14,7 @@ from threading import Event
 
 import numpy as np
 
-from pipelines.clustering.algorithms.algorithm import MAX_SEED, Estimate, check_points, tree_depth
+from pipelines.clustering.algorithms.base import MAX_SEED, Estimate, check_points, tree_depth
 from pipelines.clustering.algorithms.fields import COVARIANCES, Covariance, Parameters
 from pipelines.clustering.algorithms.kmeans import KMeansParameters
 from pipelines.clustering.algorithms.mixture import MixtureParameters

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from pipelines.clustering.algorithms.algorithm import MAX_SEED
+from pipelines.clustering.algorithms.base import MAX_SEED
 from pipelines.clustering.algorithms.fields import Clusters, MinSamples, Parameters
 from pipelines.clustering.algorithms.optics import OPTICSParameters
 from pipelines.clustering.algorithms.registry import ALGORITHMS, find

@@ -22,7 +22,7 @@ import numpy as np
 import psutil
 
 from pipelines.clustering import wire
-from pipelines.clustering.algorithms.algorithm import Estimate
+from pipelines.clustering.algorithms.base import Estimate
 from pipelines.clustering.wire import UnreadableAnswer
 from pipelines.clustering.worker import DISK_FULL, outcome_of
 from pipelines.clustering.worker_pool import POOL, Command, Died, MemoryExceeded, Step

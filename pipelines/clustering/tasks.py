@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.clustering.algorithms.algorithm import Estimate, Fitted, OnProgress
+from pipelines.clustering.algorithms.base import Estimate, Fitted, OnProgress
 from pipelines.clustering.algorithms.fields import Parameters
 from pipelines.clustering.algorithms.registry import AnyParameters, find
 from pipelines.clustering.curves import plan, to_chart
@@ -102,7 +102,7 @@ def cluster(
 def fit(
     X: Matrix, *, algorithm: str, params: AnyParameters, seed: int, stop: threading.Event
 ) -> Generator[Progress, None, Fitted]:
-    """:meth:`pipelines.clustering.algorithms.algorithm.Algorithm.fit` as work.
+    """:meth:`pipelines.clustering.algorithms.base.Algorithm.fit` as work.
 
     Returns:
         Its :class:`Fitted`, with the memory that it took beyond the data.

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from pipelines.core.messages import Message
-from pipelines.dreambooth.data.dataset import Batch, Example, generator_for
+from pipelines.dreambooth.data.latent_dataset import Batch, Example, generator_for
 from pipelines.dreambooth.loss import Noising
 
 DRAWS = 8  # photos, each with one timestep, spread evenly over all of them

@@ -20,7 +20,7 @@ from pipelines.core.messages import Message
 from pipelines.diffusion.lora.families import family_of_unet
 from pipelines.dreambooth.base import Base, Texts
 from pipelines.dreambooth.data import class_pictures
-from pipelines.dreambooth.data.dataset import (
+from pipelines.dreambooth.data.latent_dataset import (
     TRIGGER,
     Batch,
     Dataset,

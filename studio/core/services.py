@@ -20,7 +20,6 @@ from studio.core.accounts.passwords import load_secret
 from studio.core.accounts.sessions import EndedSessions
 from studio.core.cleaning import KIND as CLEANING
 from studio.core.cleaning import Cleaner, CleaningEngine, Cleanings
-from studio.core.device import CacheOnDemand, Device
 from studio.core.feature import Feature, Features
 from studio.core.gallery.gallery import Gallery
 from studio.core.gallery.inputs import Inputs
@@ -30,6 +29,7 @@ from studio.core.home import HomeLock, prepare_home
 from studio.core.jobs.live import LivePainting
 from studio.core.jobs.queue import Jobs, Unfinished
 from studio.core.jobs.submission import Submissions
+from studio.core.lazy_device import CacheOnDemand, Device
 from studio.core.painting.checks import Paintings, check_painting
 from studio.core.painting.loras import Loras
 from studio.core.quota import Keeper, Quota
@@ -44,7 +44,7 @@ class Options:
     Attributes:
         home: the home folder.
         accounts: who may come in; none: everybody at this machine is ``local``.
-        device, budget, offline: as :class:`studio.core.device.Device`.
+        device, budget, offline: as :class:`studio.core.lazy_device.Device`.
         allowed_origins: other origins whose pages may use the API.
         root_path: below which a proxy serves the studio, such as ``/atelier``; "": at its root.
     """

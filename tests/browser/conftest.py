@@ -13,7 +13,7 @@ from playwright.sync_api import expect, sync_playwright
 from pipelines.core.events import Progress
 from studio.app import warm_up
 from studio.core.jobs import worker
-from studio.features.clustering.results import animations
+from studio.features.clustering.results import animation_runs
 from tests.browser.page.settled import be_patient
 from tests.needs import CHROMIUM
 from tests.patience import PATIENCE
@@ -66,7 +66,7 @@ def studio(tmp_path_factory, twin_home, control_folder) -> Iterator[tuple]:
         live_studio(options_for(home, twin_home, control_folder)) as (running, address),
     ):
         for limit in ("LIMIT_SECONDS", "WAIT_SECONDS"):  # a slow machine takes longer
-            patched.setattr(animations, limit, PATIENCE)
+            patched.setattr(animation_runs, limit, PATIENCE)
         with httpx.Client(base_url=address, timeout=PATIENCE) as client:
             assert paint(client, prompt="a first picture")["state"] == "done"
         warm_up(running)

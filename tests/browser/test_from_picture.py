@@ -11,7 +11,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from studio.core.gallery.metadata import read_settings
-from tests.browser.tabs import open_tab
+from tests.browser.navigation import open_tab
 from tests.browser.test_control import photo
 from tests.browser.test_painting import choose, put_number
 from tests.patience import wait_until

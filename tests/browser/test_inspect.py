@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.navigation import open_tab
 from tests.browser.page.test_look import PHONE, widths
-from tests.browser.tabs import open_tab
 from tests.pipelines.chat.tiny_llama import byte_level, llama
 
 TINY = "Tiny LLaMA"

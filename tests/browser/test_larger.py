@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.tabs import open_tab
+from tests.browser.navigation import open_tab
 from tests.browser.test_painting import choose, put_number
 from tests.patience import wait_until
 from tests.studio.live import TINY

@@ -15,9 +15,9 @@ from playwright.sync_api import Page, expect
 from pipelines.chat.entries import OWN
 from pipelines.chat.pruning import evaluate
 from pipelines.core.errors import UserError
+from tests.browser.navigation import open_tab
 from tests.browser.page.test_look import PHONE, widths
 from tests.browser.page.test_rest import comes_to_rest, quickly
-from tests.browser.tabs import open_tab
 from tests.patience import PATIENCE, wait_until
 from tests.pipelines.chat.llamas import save_llama
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipelines.clustering.algorithms.algorithm import (
+from pipelines.clustering.algorithms.base import (
     MOST_POINTS,
     Algorithm,
     Call,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.clustering.algorithms.algorithm import (
+from pipelines.clustering.algorithms.base import (
     FLOAT_BYTES,
     MOST_POINTS,
     Algorithm,

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from pipelines.clustering.algorithms.algorithm import (
+from pipelines.clustering.algorithms.base import (
     FLOAT_BYTES,
     MOST_POINTS,
     Algorithm,

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from pipelines.clustering.algorithms.algorithm import (
+from pipelines.clustering.algorithms.base import (
     FLOAT_BYTES,
     MOST_POINTS,
     Algorithm,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from pipelines.clustering.algorithms.algorithm import FLOAT_BYTES, Algorithm, Call, Code, Estimate
+from pipelines.clustering.algorithms.base import FLOAT_BYTES, Algorithm, Call, Code, Estimate
 from pipelines.clustering.algorithms.fields import MAX_DISTANCE, Parameters
 
 BANDWIDTH_POINTS = 2000

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipelines.clustering.algorithms.algorithm import MOST_POINTS, Algorithm, Call, Estimate
+from pipelines.clustering.algorithms.base import MOST_POINTS, Algorithm, Call, Estimate
 from pipelines.clustering.algorithms.fields import (
     Clusters,
     DrawnStart,

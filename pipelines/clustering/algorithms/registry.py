@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import PlainSerializer, PlainValidator
 
 from pipelines.clustering import algorithms
-from pipelines.clustering.algorithms.algorithm import Algorithm
+from pipelines.clustering.algorithms.base import Algorithm
 from pipelines.clustering.algorithms.fields import Parameters
 from pipelines.core.errors import NotFound
 from pipelines.core.matching import closest, find_name

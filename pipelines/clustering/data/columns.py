@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from pipelines.clustering.data.datasets import Dataset
 from pipelines.clustering.data.numerals import Marks
 from pipelines.clustering.data.profile import PLAIN, Column, numbers_of
+from pipelines.clustering.data.sample_data import Dataset
 from pipelines.clustering.data.tables import Table, frames
 from pipelines.clustering.data.true_labels import UNKNOWN, TrueLabels
 from pipelines.clustering.wire import Rows, UnreadableAnswer

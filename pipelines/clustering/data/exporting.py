@@ -22,7 +22,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from pipelines.clustering.data.csv_dialect import unique
-from pipelines.clustering.data.datasets import Dataset
+from pipelines.clustering.data.sample_data import Dataset
 from pipelines.clustering.data.tables import Table, frames
 from pipelines.clustering.wire import Array, FilePath, Labels, Rows
 from pipelines.core.errors import BadRequest, Stopped

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from pipelines.clustering.data.datasets import Dataset
+from pipelines.clustering.data.sample_data import Dataset
 from pipelines.core.errors import BadRequest, Stopped
 
 FIT_PIXELS = 50_000  # that a palette is found from

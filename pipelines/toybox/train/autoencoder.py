@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from pipelines.diffusion.autoencoder import PATCH, PatchAutoencoder
-from pipelines.toybox.train.dataset import Shards
+from pipelines.toybox.train.render_shards import Shards
 from pipelines.toybox.train.run import Run, autocast
 
 CROP = 64

@@ -46,11 +46,11 @@ from pipelines.toybox.train import decoder as train_decoder
 from pipelines.toybox.train import depth as train_depth
 from pipelines.toybox.train import judge as train_judge
 from pipelines.toybox.train import segmenter as train_segmenter
-from pipelines.toybox.train import text as train_text
+from pipelines.toybox.train import text_encoder as train_text
 from pipelines.toybox.train import unet as train_unet
 from pipelines.toybox.train import upscaler as train_upscaler
-from pipelines.toybox.train.card import SCORES, write_card
-from pipelines.toybox.train.dataset import FIRST_SEED, Shards, make_shards
+from pipelines.toybox.train.model_card import SCORES, write_card
+from pipelines.toybox.train.render_shards import FIRST_SEED, Shards, make_shards
 from pipelines.toybox.train.run import Run
 from pipelines.toybox.vocabulary import FIRST_RELEASE, TRAINED
 

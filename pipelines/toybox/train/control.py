@@ -21,7 +21,7 @@ from diffusers import ControlNetModel, T2IAdapter, UNet2DConditionModel
 from PIL import Image
 
 from pipelines.toybox.captions import caption
-from pipelines.toybox.train.dataset import Shards
+from pipelines.toybox.train.render_shards import Shards
 from pipelines.toybox.train.run import Optimizers, Run, autocast, learning_rates
 from pipelines.toybox.train.sketches import rough_depth, sketch
 from pipelines.toybox.train.unet import (

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from pipelines.toybox.depth import DepthEstimator
 from pipelines.toybox.render.renderer import Render
-from pipelines.toybox.train.dataset import Shards
+from pipelines.toybox.train.render_shards import Shards
 from pipelines.toybox.train.run import Optimizers, Run, autocast, learning_rates
 
 BATCH = 32

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from pipelines.toybox.judge import STRIDE, Judge
-from pipelines.toybox.train.dataset import Shards
+from pipelines.toybox.train.render_shards import Shards
 from pipelines.toybox.train.run import Run, autocast
 from pipelines.toybox.vocabulary import COLOURS, FINISHES, KINDS, PLACES
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from pipelines.toybox.segmenter import REACH, SIDE, Segmenter
-from pipelines.toybox.train.dataset import Shards
+from pipelines.toybox.train.render_shards import Shards
 from pipelines.toybox.train.run import Run, autocast, learning_rates
 
 SAVE_EVERY = 300  # seconds

@@ -27,7 +27,7 @@ from PIL import Image
 from pipelines.diffusion.autoencoder import PatchAutoencoder
 from pipelines.toybox.captions import caption
 from pipelines.toybox.scenes import held_out_scene, mirror
-from pipelines.toybox.train.dataset import Shards
+from pipelines.toybox.train.render_shards import Shards
 from pipelines.toybox.train.run import Optimizers, Run, autocast, learning_rates
 from pipelines.toybox.vocabulary import FIRST_RELEASE
 

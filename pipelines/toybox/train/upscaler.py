@@ -19,7 +19,7 @@ from spandrel.architectures.Compact import Compact
 
 from pipelines.diffusion.autoencoder import PatchAutoencoder
 from pipelines.toybox.train.autoencoder import difference
-from pipelines.toybox.train.dataset import Shards
+from pipelines.toybox.train.render_shards import Shards
 from pipelines.toybox.train.run import Optimizers, Run, autocast, learning_rates
 
 CHANNELS, LAYERS = 48, 16  # 1.35 MB

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from studio.core.accounts.accounts import Owner
-    from studio.core.device import CacheOnDemand
     from studio.core.jobs.queue import Jobs
     from studio.core.jobs.submission import Submissions
+    from studio.core.lazy_device import CacheOnDemand
 
 LIMIT_SECONDS = 2.0  # a picture that takes longer does not follow a hand
 WAIT_SECONDS = 2.0  # for a turn, before the answer is to ask again

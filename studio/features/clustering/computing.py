@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.clustering.algorithms.algorithm import Estimate
+from pipelines.clustering.algorithms.base import Estimate
 from pipelines.clustering.running import call
 
 HERE_NUMBERS, HERE_COLUMNS = 300_000, 64

@@ -12,11 +12,11 @@ from pipelines.core.engines import Engine
 from pipelines.core.paths import ASSETS
 from studio.core.feature import Feature
 from studio.features.clustering.data import api as data_api
-from studio.features.clustering.data.data_sets import ClusterData
+from studio.features.clustering.data.own_data_sets import ClusterData
 from studio.features.clustering.plot.cache import PlotCache
 from studio.features.clustering.request_limits import RequestLimits
 from studio.features.clustering.results import api as results_api
-from studio.features.clustering.results.animations import Animations
+from studio.features.clustering.results.animation_runs import Animations
 from studio.features.clustering.results.results import Clusterings
 from studio.features.clustering.tab import ClusteringTab
 

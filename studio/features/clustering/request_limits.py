@@ -15,8 +15,8 @@ from fastapi import Request
 from pipelines.core.errors import Busy
 from studio.api.http import while_heard
 from studio.core.jobs.slots import FairSlots
-from studio.features.clustering.data import data_sets
-from studio.features.clustering.results import animations
+from studio.features.clustering.data import own_data_sets
+from studio.features.clustering.results import animation_runs
 
 AT_ONCE = 4  # that compute, of all owners
 EACH_AT_ONCE = 2  # of these one owner's
@@ -112,8 +112,8 @@ class RequestLimits:
     """
 
     def __init__(self) -> None:
-        self.data = Requests(data_sets.BUSY)
+        self.data = Requests(own_data_sets.BUSY)
         self.plots = FairRequests(AT_ONCE, EACH_AT_ONCE, WAIT_SECONDS, _PLOTS_BUSY)
         self.umap = FairRequests(1, 1, UMAP_WAIT_SECONDS, _PLOTS_BUSY)
         self.results = FairRequests(AT_ONCE, EACH_AT_ONCE, WAIT_SECONDS, _RESULTS_BUSY)
-        self.animations = Requests(animations.BUSY)
+        self.animations = Requests(animation_runs.BUSY)

@@ -15,13 +15,13 @@ from studio.core.exchange import Exchange
 from studio.core.feature import Tab
 from studio.core.jobs.record import DONE, Job
 from studio.features.clustering.charts.curves import SCRIPT
-from studio.features.clustering.forms.algorithm import FIRST, AlgorithmForm, cluster_field
+from studio.features.clustering.forms.algorithm_choice import FIRST, AlgorithmForm, cluster_field
 from studio.features.clustering.forms.comparison import Comparing
 from studio.features.clustering.forms.curves import CurveForm
 from studio.features.clustering.forms.data import DRAWN, GALLERY, DataForm
-from studio.features.clustering.plot.component import plot
 from studio.features.clustering.plot.placing import centres_of
-from studio.features.clustering.plot.scene import (  # Gradio reads the hints of listeners
+from studio.features.clustering.plot.plot_component import plot
+from studio.features.clustering.plot.plot_scene import (  # Gradio reads the hints of listeners
     UNKNOWN,
     Scene,
 )
@@ -31,7 +31,7 @@ from studio.page.components.result_panel import ResultPanel
 from studio.page.widgets import NEWEST, QUIET, Visitor, as_text, follow_newest, label
 
 if TYPE_CHECKING:
-    from studio.features.clustering.data.data_sets import Known
+    from studio.features.clustering.data.own_data_sets import Known
     from studio.page.tab_events import TabEvents
 
 KIND = "cluster"

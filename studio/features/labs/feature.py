@@ -9,7 +9,7 @@ from pipelines.core.engines import Engine
 from studio.core.feature import Feature
 from studio.features.labs.inspect import Inspector
 from studio.features.labs.inspect_tab import InspectTab
-from studio.features.labs.prunings import CURVE, SCORE, SHORTEN, Prunings
+from studio.features.labs.pruned_models import CURVE, SCORE, SHORTEN, Prunings
 from studio.features.labs.prunings_api import router
 from studio.features.labs.shorten_tab import ShortenTab
 

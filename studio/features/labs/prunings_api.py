@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from studio.api.dependencies import CurrentOwner, CurrentStudio
 
 if TYPE_CHECKING:
-    from studio.features.labs.prunings import Shortening
+    from studio.features.labs.pruned_models import Shortening
 
 _HIDDEN = {"owner"}
 

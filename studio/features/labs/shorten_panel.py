@@ -10,7 +10,7 @@ from pipelines.core.messages import Message
 from studio.core.exchange import Route
 from studio.core.jobs.record import CANCELLED, DONE
 from studio.features.labs import shorten_views
-from studio.features.labs.prunings import SHORTEN, Shortening
+from studio.features.labs.pruned_models import SHORTEN, Shortening
 from studio.page import views
 from studio.page.components.work_panel import WorkPanel
 from studio.page.widgets import QUIET, Visitor

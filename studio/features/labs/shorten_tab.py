@@ -18,7 +18,7 @@ from studio.core.exchange import CHAT_MODELS, Exchange
 from studio.core.feature import Tab
 from studio.core.jobs.record import Job
 from studio.features.labs import shorten_views
-from studio.features.labs.prunings import CURVE, SCORE
+from studio.features.labs.pruned_models import CURVE, SCORE
 from studio.features.labs.shorten_panel import ShortenPanel
 from studio.page.components.result_panel import ResultPanel
 from studio.page.widgets import NEWEST, QUIET, Visitor, follow_newest, from_field, label

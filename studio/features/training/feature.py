@@ -12,7 +12,7 @@ from studio.features.training import subjects_api, trainings_api
 from studio.features.training.checks import check_before_after, check_training, fill_training
 from studio.features.training.subjects import KIND, Subjects
 from studio.features.training.tab import TrainTab
-from studio.features.training.trainings import Trainings
+from studio.features.training.training_jobs import Trainings
 
 router = APIRouter()
 router.include_router(subjects_api.router)

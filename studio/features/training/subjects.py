@@ -29,7 +29,7 @@ from pipelines.dreambooth.data.photos import LIMITS, files_in_zip, is_zip, names
 from pipelines.dreambooth.data.subjects import Photo, Subject
 from studio.core.home import WRITING_SECONDS, room_for
 from studio.core.jobs.uses import is_at_work
-from studio.core.locks import Locks
+from studio.core.named_locks import Locks
 from studio.core.quota import Keeper, Quota
 
 if TYPE_CHECKING:

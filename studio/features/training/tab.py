@@ -21,7 +21,7 @@ from studio.page.components.sheet_views import BEFORE_AFTER
 from studio.page.widgets import DRAFT, QUIET, Visitor, label, restore_drafts, restore_drafts_once
 
 if TYPE_CHECKING:
-    from studio.features.training.trainings import Training
+    from studio.features.training.training_jobs import Training
     from studio.page.tab_events import TabEvents
 
 TRY_KIND = BEFORE_AFTER

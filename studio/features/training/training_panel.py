@@ -19,7 +19,7 @@ from studio.page.widgets import Visitor
 
 if TYPE_CHECKING:
     from studio.core.accounts.accounts import Owner
-    from studio.features.training.trainings import Training
+    from studio.features.training.training_jobs import Training
     from studio.page.tab_events import TabEvents
 
 

@@ -16,7 +16,7 @@ from studio.i18n import text_in, translate
 
 if TYPE_CHECKING:
     from studio.core.services import Studio
-    from studio.features.training.trainings import Training
+    from studio.features.training.training_jobs import Training
 
 
 router = APIRouter(tags=["trainings"])

@@ -14,12 +14,12 @@ from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from sklearn.cluster import KMeans
 
-from pipelines.clustering.data.datasets import Dataset, DatasetRequest, make
+from pipelines.clustering.data.sample_data import Dataset, DatasetRequest, make
 from pipelines.clustering.projecting import Projection, project
 from pipelines.clustering.steps import agglomerative, dbscan, gmm, kmeans
 from pipelines.clustering.steps.frames import make_frames
 from pipelines.core.paths import ASSETS
-from studio.features.clustering.plot.component import plot
+from studio.features.clustering.plot.plot_component import plot
 from studio.page.theme import theme
 
 SHOWN = 20_000

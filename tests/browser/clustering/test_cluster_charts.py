@@ -20,8 +20,8 @@ from pipelines.core.paths import ASSETS
 from studio.core.accounts.accounts import Owner
 from studio.features.clustering.charts.curves import CHARTS, SCRIPT, chart
 from studio.features.clustering.charts.dendrogram import dendrogram
-from studio.features.clustering.charts.heat import confusion
 from studio.features.clustering.charts.point_charts import k_distance
+from studio.features.clustering.charts.shaded_tables import confusion
 from studio.features.clustering.charts.thumbnails import thumbnail
 from studio.features.clustering.results.scores import comparison
 from studio.page.theme import STONE

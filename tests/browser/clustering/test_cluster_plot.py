@@ -16,7 +16,7 @@ from sklearn.cluster import DBSCAN, AgglomerativeClustering, KMeans
 from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 
-from pipelines.clustering.data.datasets import make
+from pipelines.clustering.data.sample_data import make
 from pipelines.clustering.steps.kmeans import first_centres
 from studio.core.palette import CLUSTERS
 from tests.browser.clustering.cluster_stub import SETS, app

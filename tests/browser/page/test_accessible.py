@@ -8,7 +8,7 @@ import axe_playwright_python
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.tabs import each_tab
+from tests.browser.navigation import each_tab
 
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
 # The last three rules are not among those that axe-core runs for these tags by itself.

@@ -10,7 +10,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import USUAL
-from tests.browser.tabs import each_tab
+from tests.browser.navigation import each_tab
 from tests.browser.test_painting import fill_in
 from tests.studio.live import live_studio, options_for
 from tests.studio.nginx import nginx, readme_recipe

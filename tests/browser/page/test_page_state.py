@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from studio.core.cleaning import KIND
-from tests.browser.tabs import open_tab
+from tests.browser.navigation import open_tab
 from tests.patience import PATIENCE
 from tests.studio.live import paint
 

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from studio.core.services import Options
 from studio.page import parts
-from tests.browser.tabs import each_tab, open_tab
+from tests.browser.navigation import each_tab, open_tab
 from tests.patience import wait_until
 from tests.studio.live import live_studio, options_for, paint
 

@@ -20,7 +20,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipelines.clustering.algorithms.algorithm import Algorithm, Call, Estimate
+from pipelines.clustering.algorithms.base import Algorithm, Call, Estimate
 from pipelines.clustering.algorithms.fields import Clusters, Iterations, Parameters
 from pipelines.core.messages import Message
 

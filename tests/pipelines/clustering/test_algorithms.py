@@ -11,13 +11,13 @@ import sklearn.datasets
 from sklearn.metrics import adjusted_rand_score
 from sklearn.preprocessing import StandardScaler
 
-from pipelines.clustering.algorithms.algorithm import check_points
+from pipelines.clustering.algorithms.base import check_points
 from pipelines.clustering.algorithms.fields import COVARIANCES
 from pipelines.clustering.algorithms.mixture import MixtureParameters
 from pipelines.clustering.algorithms.registry import ALGORITHMS, find
 from pipelines.clustering.comparing import suggest
-from pipelines.clustering.data.datasets import SOURCES, Dataset, DatasetRequest, make
 from pipelines.clustering.data.exporting import numbers_csv
+from pipelines.clustering.data.sample_data import SOURCES, Dataset, DatasetRequest, make
 from pipelines.clustering.data.scaling import SCALERS, SCALINGS, scale
 from pipelines.clustering.labels import count_clusters, renumber
 from pipelines.core.errors import BadRequest, NotFound, Stopped

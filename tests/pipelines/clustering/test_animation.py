@@ -9,7 +9,7 @@ from sklearn.cluster import DBSCAN, KMeans
 from sklearn.mixture import GaussianMixture
 
 from pipelines.clustering.animation import AnimationRequest, animated_rows, make_animation
-from pipelines.clustering.data.datasets import Dataset, DatasetRequest, make
+from pipelines.clustering.data.sample_data import Dataset, DatasetRequest, make
 from pipelines.clustering.data.scaling import scale
 from pipelines.clustering.projecting import choose_rows, project
 from pipelines.clustering.steps.gmm import DEVIATIONS

@@ -9,7 +9,7 @@ import pytest
 from pipelines.clustering import model_selection
 from pipelines.clustering.algorithms.registry import find
 from pipelines.clustering.curves import MOST, SilhouetteSamples, plan, to_chart
-from pipelines.clustering.data.datasets import Dataset
+from pipelines.clustering.data.sample_data import Dataset
 from pipelines.clustering.engine import run
 from pipelines.clustering.metrics import silhouettes
 from pipelines.clustering.requests import CurveRequest

@@ -16,11 +16,11 @@ import psutil
 import pytest
 
 from pipelines.clustering import running, wire, worker_pool
-from pipelines.clustering.algorithms.algorithm import Estimate
+from pipelines.clustering.algorithms.base import Estimate
 from pipelines.clustering.algorithms.registry import ALGORITHMS, find
 from pipelines.clustering.comparing import compare, suggest
-from pipelines.clustering.data.datasets import Dataset
-from pipelines.clustering.data.stored import Stored, save
+from pipelines.clustering.data.npz_files import Stored, save
+from pipelines.clustering.data.sample_data import Dataset
 from pipelines.clustering.engine import run
 from pipelines.clustering.requests import ClusterRequest, CompareRequest, CurveRequest
 from pipelines.clustering.running import outcome

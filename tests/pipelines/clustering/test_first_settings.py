@@ -10,7 +10,7 @@ from sklearn.cluster import DBSCAN
 from sklearn.metrics import adjusted_rand_score
 
 from pipelines.clustering.comparing import first_eps
-from pipelines.clustering.data.datasets import DatasetRequest, make
+from pipelines.clustering.data.sample_data import DatasetRequest, make
 
 
 def eps_of(X: np.ndarray) -> float | None:

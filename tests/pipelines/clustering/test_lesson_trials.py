@@ -11,7 +11,7 @@ from sklearn.metrics import adjusted_rand_score
 from pipelines.clustering import model_selection
 from pipelines.clustering.algorithms.kmeans import KMeansParameters
 from pipelines.clustering.algorithms.registry import find
-from pipelines.clustering.data.datasets import make
+from pipelines.clustering.data.sample_data import make
 from pipelines.clustering.data.scaling import scale
 from pipelines.clustering.labels import count_clusters
 from pipelines.clustering.lessons import LESSONS

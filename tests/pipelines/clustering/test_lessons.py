@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from pipelines.clustering.algorithms.registry import ALGORITHMS, find
-from pipelines.clustering.data.datasets import SOURCES, DatasetRequest
+from pipelines.clustering.data.sample_data import SOURCES, DatasetRequest
 from pipelines.clustering.lessons import FOLDER, LESSONS, lesson
 from pipelines.core.errors import NotFound
 from tests.pipelines.clustering.trials import trials

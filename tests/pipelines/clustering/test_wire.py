@@ -18,7 +18,7 @@ from pipelines.clustering.algorithms.registry import ALGORITHMS, AnyParameters, 
 from pipelines.clustering.comparing import suggest, suggest_scaled
 from pipelines.clustering.data.columns import ColumnChoice, TablePoints, pick
 from pipelines.clustering.data.csv_dialect import Reading
-from pipelines.clustering.data.datasets import Dataset
+from pipelines.clustering.data.sample_data import Dataset
 from pipelines.clustering.data.tables import Table, look
 from pipelines.clustering.metrics import compare_with_truth, judge
 from pipelines.clustering.model_selection import first_eps

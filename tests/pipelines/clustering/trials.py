@@ -8,7 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from pipelines.clustering.algorithms.registry import ALGORITHMS
-from pipelines.clustering.data.datasets import DatasetRequest
+from pipelines.clustering.data.sample_data import DatasetRequest
 from pipelines.clustering.data.scaling import Scaling
 from pipelines.clustering.lessons import FOLDER
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from pipelines.dreambooth.data.dataset import generator_for
+from pipelines.dreambooth.data.latent_dataset import generator_for
 from pipelines.dreambooth.loss import Noising, dreambooth_loss, offset_noise, spread_timesteps
 from pipelines.dreambooth.optimizers import rate_factor
 

@@ -9,12 +9,12 @@ from pipelines.diffusion.autoencoder import PatchAutoencoder
 from pipelines.toybox.measure import edge_f1
 from pipelines.toybox.render.renderer import render
 from pipelines.toybox.scenes import held_out_scene, is_reserved, training_scene
-from pipelines.toybox.train import consistency, dataset
-from pipelines.toybox.train import text as train_text
+from pipelines.toybox.train import consistency, render_shards
+from pipelines.toybox.train import text_encoder as train_text
 from pipelines.toybox.train import unet as train_unet
 from pipelines.toybox.train.consistency import edge_loss, edge_strength, spread
 from pipelines.toybox.train.control import make_network, steer
-from pipelines.toybox.train.dataset import Shards, make_shards
+from pipelines.toybox.train.render_shards import Shards, make_shards
 from pipelines.toybox.vocabulary import FIRST_RELEASE
 
 pytestmark = pytest.mark.usefixtures("renderer")
@@ -108,7 +108,7 @@ def test_words_contradict_and_never_ask_for_what_is_kept_for_measuring():
 @pytest.fixture
 def parts(tmp_path, monkeypatch):
     """Tiny random networks and six renders."""
-    monkeypatch.setattr(dataset, "SHARD", 6)
+    monkeypatch.setattr(render_shards, "SHARD", 6)
     monkeypatch.setattr(train_text, "VOCABULARY", 600)
     monkeypatch.setattr(train_text, "CORPUS", 100)
     monkeypatch.setattr(train_unet, "WIDTHS", (16, 32, 48))

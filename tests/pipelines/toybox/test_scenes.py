@@ -13,7 +13,7 @@ from pipelines.toybox.scenes import (
     sample_scene,
     training_scene,
 )
-from pipelines.toybox.train.dataset import scene_from_json, scene_to_json
+from pipelines.toybox.train.render_shards import scene_from_json, scene_to_json
 from pipelines.toybox.vocabulary import FIRST_RELEASE, HELD_OUT, KINDS, TRAINED
 
 

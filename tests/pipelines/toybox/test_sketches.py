@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.toybox.render.renderer import render
 from pipelines.toybox.scenes import held_out_scene
-from pipelines.toybox.train.dataset import inverse_depth
+from pipelines.toybox.train.render_shards import inverse_depth
 from pipelines.toybox.train.sketches import edges, rough_depth, sketch, strokes
 from pipelines.toybox.vocabulary import FIRST_RELEASE
 

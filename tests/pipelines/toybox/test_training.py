@@ -16,14 +16,14 @@ from pipelines.diffusion.autoencoder import PatchAutoencoder, enlarge
 from pipelines.toybox.render.renderer import render
 from pipelines.toybox.scenes import mirror, training_scene
 from pipelines.toybox.segmenter import load_segmenter
-from pipelines.toybox.train import autoencoder, control, dataset, decoder, judge
+from pipelines.toybox.train import autoencoder, control, decoder, judge, render_shards
 from pipelines.toybox.train import command as train
 from pipelines.toybox.train import depth as train_depth
 from pipelines.toybox.train import segmenter as train_segmenter
-from pipelines.toybox.train import text as train_text
+from pipelines.toybox.train import text_encoder as train_text
 from pipelines.toybox.train import unet as train_unet
 from pipelines.toybox.train import upscaler as train_upscaler
-from pipelines.toybox.train.dataset import Shards, inverse_depth, make_shards
+from pipelines.toybox.train.render_shards import Shards, inverse_depth, make_shards
 from pipelines.toybox.train.run import Optimizers, Run
 from pipelines.toybox.vocabulary import FIRST_RELEASE, HELD_OUT, KINDS
 
@@ -35,7 +35,7 @@ def work(tmp_path_factory):
     """A work folder through which the whole command line has gone once."""
     folder = tmp_path_factory.mktemp("toybox")
     patch = pytest.MonkeyPatch()
-    patch.setattr(dataset, "SHARD", 6)
+    patch.setattr(render_shards, "SHARD", 6)
     patch.setattr(train_text, "VOCABULARY", 700)
     patch.setattr(train_text, "CORPUS", 300)
     patch.setattr(train_text, "EXAM", 10)
@@ -82,7 +82,7 @@ def work(tmp_path_factory):
 def test_renders_are_made_once_and_each_depends_on_its_seed_alone(work):
     shards = Shards(work / "work" / "renders")
     assert len(shards) == 12
-    scene = training_scene(dataset.FIRST_SEED + 7, FIRST_RELEASE)
+    scene = training_scene(render_shards.FIRST_SEED + 7, FIRST_RELEASE)
     assert shards.scenes[7] == scene
     np.testing.assert_array_equal(shards.image(7), render(scene).image)
     before = [path.stat().st_mtime_ns for path in sorted((work / "work/renders").glob("*.npy"))]
@@ -104,7 +104,7 @@ def test_renders_of_256_pixels_have_shards_as_long_in_bytes_and_exact_masks(work
     assert np.abs(half.image(1) - mean).max() <= 0.5
     assert half.depth(1).shape == (128, 128)
     np.testing.assert_array_equal(2 * half.boxes[1], fine.boxes)
-    assert dataset.scenes_a_shard(128) == 6
+    assert render_shards.scenes_a_shard(128) == 6
 
 
 @pytest.mark.deep

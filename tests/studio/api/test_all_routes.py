@@ -21,7 +21,7 @@ from studio.api import gradio_guard
 from studio.api.access import OPEN_PATHS, SAFE_METHODS
 from studio.app import build_app, open_studio
 from studio.core.services import Options
-from studio.features.training.trainings import TrainingFolder
+from studio.features.training.training_jobs import TrainingFolder
 from tests.pipelines.diffusion.lora import files
 from tests.studio.live import TINY, live_studio, options_for, paint, sentence, wait_for
 from tests.studio.people import ACCOUNTS

@@ -13,7 +13,7 @@ from studio.core.jobs import live
 from studio.core.settings import Settings
 from studio.features.chat.answers import slots
 from studio.features.clustering import request_limits
-from studio.features.clustering.results import animations
+from studio.features.clustering.results import animation_runs
 from studio.features.control import conditions
 from studio.features.labs import inspect
 from studio.features.openai_api.feature import MAX_BYTES as OPENAI_BYTES
@@ -100,8 +100,8 @@ def _limits() -> dict[str, list[str]]:
             f"{live.AT_ONCE} at a time, after all jobs; {live.MAX_WAITING} wishes wait",
         ],
         "Maps, animations, looks inside": [
-            f"{conditions.EACH_ASKED}, {animations.EACH_WAITS} and {inspect.EACH_ASKED} asked for "
-            "at once",
+            f"{conditions.EACH_ASKED}, {animation_runs.EACH_WAITS} and {inspect.EACH_ASKED} "
+            "asked for at once",
             "they wait in turn",
         ],
         "Data to cluster, plots, plots by UMAP, results": [

@@ -23,8 +23,8 @@ from studio.features.clustering.charts.drawing import (
     legend,
     thin_out,
 )
-from studio.features.clustering.charts.heat import stability
 from studio.features.clustering.charts.point_charts import k_distance, reachability, silhouettes
+from studio.features.clustering.charts.shaded_tables import stability
 
 if TYPE_CHECKING:
     from studio.page.widgets import Visitor

@@ -1,6 +1,6 @@
 """What all charts of clustering are drawn with: a figure, its SVG, marks and lines, letters.
 
-A chart is an SVG that carries its own style (:mod:`.style`), so that it is saved as it is
+A chart is an SVG that carries its own style (:mod:`.chart_style`), so that it is saved as it is
 (``assets/clustering/saving.js``). Its places are percentages and its letters, marks and lines have
 pixels: on the page it fills any width with letters that can be read, and in a file it has the width
 of its attributes. Curves are in an inner drawing in pixels of a file, stretched to the plot.
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.core.messages import Message
 from studio.features.clustering.charts.axes import Axis
-from studio.features.clustering.charts.style import STYLE
+from studio.features.clustering.charts.chart_style import STYLE
 
 if TYPE_CHECKING:
     from studio.page.widgets import Visitor

@@ -23,12 +23,12 @@ from studio.api.dependencies import (
     body_as,
 )
 from studio.api.http import NOT_KEPT, receive_body
+from studio.features.clustering.plot.point_view import CurrentView
 from studio.features.clustering.plot.points import Plotted, plot_points
-from studio.features.clustering.plot.view import CurrentView
 from studio.i18n import translate
 
 if TYPE_CHECKING:
-    from studio.features.clustering.data.data_sets import Known
+    from studio.features.clustering.data.own_data_sets import Known
     from studio.features.clustering.data.tables import KnownTable
 
 _READ_FOR_ONE = 2_000_000  # numbers

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from pipelines.clustering.data.datasets import Dataset
 from pipelines.clustering.data.embedding import COLUMNS, embed
-from pipelines.clustering.data.stored import Stored
+from pipelines.clustering.data.npz_files import Stored
+from pipelines.clustering.data.sample_data import Dataset
 from pipelines.core.errors import BadRequest, UserError
 from pipelines.core.messages import Message
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.clustering.data import datasets
-from pipelines.clustering.data.datasets import Dataset
+from pipelines.clustering.data import sample_data
+from pipelines.clustering.data.npz_files import Stored
+from pipelines.clustering.data.sample_data import Dataset
 from pipelines.clustering.data.scaling import check_size
-from pipelines.clustering.data.stored import Stored
 from pipelines.core.errors import BadRequest
 from pipelines.core.messages import Message
 from studio.features.clustering.data.gallery import gallery_data
@@ -87,7 +87,7 @@ class Maker:
     def make(self, owner_id: str, source: Source, stop: threading.Event | None = None) -> Made:
         """The points.
 
-        Raises as :meth:`studio.features.clustering.data.data_sets.ClusterData.make`.
+        Raises as :meth:`studio.features.clustering.data.own_data_sets.ClusterData.make`.
         """
         made = self._make(owner_id, source, stop)
         _check(made.stored.data)
@@ -95,7 +95,7 @@ class Maker:
 
     def _make(self, owner_id: str, source: Source, stop: threading.Event | None) -> Made:
         if isinstance(source, MadeSource):
-            return Made(Stored(datasets.make(source)))
+            return Made(Stored(sample_data.make(source)))
         if isinstance(source, DrawnSource):
             X = np.array(source.points, dtype=np.float64).reshape(-1, 2)
             return Made(Stored(Dataset(X, None, ("x", "y"), "Drawn points")))

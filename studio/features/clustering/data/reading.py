@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.clustering.algorithms.algorithm import Estimate
+from pipelines.clustering.algorithms.base import Estimate
 from pipelines.clustering.data.columns import ColumnChoice, TablePoints, pick
 from pipelines.clustering.data.csv_dialect import Reading
-from pipelines.clustering.data.datasets import Dataset
 from pipelines.clustering.data.exporting import guard, labels_csv, numbers_csv
+from pipelines.clustering.data.sample_data import Dataset
 from pipelines.clustering.data.tables import Table, look
 from pipelines.clustering.running import call
 from pipelines.clustering.wire import Array, FilePath, Labels, Matrix

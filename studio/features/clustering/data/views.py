@@ -16,7 +16,7 @@ from studio.features.clustering.charts.axes import number
 from studio.page.views import notice, percent
 
 if TYPE_CHECKING:
-    from studio.features.clustering.data.data_sets import Known
+    from studio.features.clustering.data.own_data_sets import Known
     from studio.page.widgets import Visitor
 
 _COLUMNS = 40  # of a table that are shown; the picker has all of them

@@ -14,7 +14,7 @@ from pipelines.core.errors import UserError
 from studio.core.jobs.record import Job
 from studio.features.clustering.charts.curves import SCRIPT
 from studio.features.clustering.forms.data import GALLERY
-from studio.features.clustering.plot.scene import Scene
+from studio.features.clustering.plot.plot_scene import Scene
 from studio.features.clustering.results.views import beside_its_data, drawn_comparison
 from studio.page.components.result_panel import ResultPanel
 from studio.page.widgets import QUIET, Visitor, from_field, label

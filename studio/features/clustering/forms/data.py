@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from pipelines.clustering.data.columns import ColumnChoice
-from pipelines.clustering.data.datasets import MAX_POINTS, SOURCES, DatasetRequest
+from pipelines.clustering.data.sample_data import MAX_POINTS, SOURCES, DatasetRequest
 from pipelines.core.errors import BadRequest, UserError
 from pipelines.core.messages import Message
 from studio.features.clustering.data.api import table_json
@@ -27,7 +27,7 @@ from studio.page.widgets import QUIET, Visitor, follow_newest, from_field, label
 
 if TYPE_CHECKING:
     from studio.core.services import Studio
-    from studio.features.clustering.data.data_sets import Known
+    from studio.features.clustering.data.own_data_sets import Known
     from studio.features.clustering.data.tables import KnownTable
 
 MADE, DRAWN, TABLE, PICTURE, GALLERY = "made", "drawn", "table", "picture", "gallery"

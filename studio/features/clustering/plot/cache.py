@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
-from studio.core.locks import Locks
+from studio.core.named_locks import Locks
 from studio.features.clustering.plot.points import Plotted
 
 MAX_PLOTS = 16  # of at most half a megabyte

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.clustering.data.datasets import Dataset
 from pipelines.clustering.data.pictures import centres_of, rgb_of
+from pipelines.clustering.data.sample_data import Dataset
 from pipelines.clustering.data.scaling import Scaling, scale
 from pipelines.clustering.projecting import Method, choose_rows, project
 from pipelines.clustering.steps.arrays import round_to_lists

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.clustering.data.datasets import Dataset
+from pipelines.clustering.data.sample_data import Dataset
 from pipelines.clustering.data.scaling import Scaling, scale
 from pipelines.clustering.projecting import Method, project
 from pipelines.clustering.wire import Matrix
 from pipelines.core.errors import BadRequest
 from studio.features.clustering.computing import compute
-from studio.features.clustering.plot.scene import Scene
+from studio.features.clustering.plot.plot_scene import Scene
 
 
 def centres_of(owner: str, scene: Scene, data: Dataset) -> tuple[tuple[float, ...], ...]:

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from pipelines.clustering.data.datasets import Dataset
+from pipelines.clustering.data.sample_data import Dataset
 from pipelines.clustering.data.scaling import Scaling, scale
 from pipelines.clustering.projecting import Method, choose_rows, project
 from pipelines.clustering.wire import ArrayOf, Json, Matrix, UnreadableAnswer

@@ -30,7 +30,7 @@ from studio.api.dependencies import CurrentLanguage, CurrentOwner, CurrentStudio
 from studio.api.http import KEPT, NOT_KEPT
 from studio.core.home import DiskFull
 from studio.features.clustering.plot.overlay import MAX_TOLD, overlay
-from studio.features.clustering.plot.view import CurrentAlgorithm, CurrentView
+from studio.features.clustering.plot.point_view import CurrentAlgorithm, CurrentView
 from studio.features.clustering.results.downloads import write_centres, write_data, write_labels
 from studio.i18n import translate
 
@@ -202,7 +202,7 @@ def result_file(
     owner: CurrentOwner,
 ) -> FileResponse:
     """The fitted model's parameters, the Python that gives the same labels, or the arrays that
-    :class:`pipelines.clustering.algorithms.algorithm.Fitted` names, such as merges and
+    :class:`pipelines.clustering.algorithms.base.Fitted` names, such as merges and
     covariances."""
     path = studio.clusterings.of(owner.id, job_id).folder / name
     if not path.is_file():

@@ -23,8 +23,8 @@ from studio.features.clustering.data.reading import (
 )
 
 if TYPE_CHECKING:
-    from pipelines.clustering.data.datasets import Dataset
-    from studio.features.clustering.data.data_sets import ClusterData
+    from pipelines.clustering.data.sample_data import Dataset
+    from studio.features.clustering.data.own_data_sets import ClusterData
     from studio.features.clustering.results.results import Clustering
 
 

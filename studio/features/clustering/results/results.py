@@ -25,10 +25,10 @@ from studio.core.jobs.record import DONE, QUEUED, RUNNING, Job
 from studio.core.quota import Keeper
 
 if TYPE_CHECKING:
-    from pipelines.clustering.data.datasets import Dataset
+    from pipelines.clustering.data.sample_data import Dataset
     from studio.core.gallery.inputs import Inputs
     from studio.core.jobs.queue import Jobs
-    from studio.features.clustering.data.data_sets import ClusterData, Known
+    from studio.features.clustering.data.own_data_sets import ClusterData, Known
 
 CLUSTER, COMPARE = "cluster", "compare_clusters"  # kinds of jobs
 _REQUESTS = {CLUSTER: ClusterRequest, COMPARE: CompareRequest}
@@ -103,7 +103,7 @@ class Clustering:
 
     @cached_property
     def extra(self) -> dict[str, np.ndarray]:
-        """Arrays of this algorithm; :mod:`pipelines.clustering.algorithms.algorithm` says which."""
+        """Arrays of this algorithm; :mod:`pipelines.clustering.algorithms.base` says which."""
         if not (self.folder / "extra.npz").is_file():
             return {}
         with self._open("extra.npz") as file:

@@ -18,7 +18,7 @@ from studio.features.clustering.charts.axes import format_signed, number
 from studio.features.clustering.charts.bars import Bar, bars
 from studio.features.clustering.charts.cards import Fact, card, refused_card, title_lines
 from studio.features.clustering.charts.colours import kind_of
-from studio.features.clustering.charts.heat import confusion
+from studio.features.clustering.charts.shaded_tables import confusion
 from studio.page.views import percent
 
 if TYPE_CHECKING:

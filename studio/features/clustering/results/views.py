@@ -16,7 +16,7 @@ from studio.features.clustering.charts.dendrogram import dendrogram
 from studio.features.clustering.charts.thumbnails import POINTS, thumbnail
 from studio.features.clustering.computing import compute
 from studio.features.clustering.data.views import palette
-from studio.features.clustering.plot.scene import UNKNOWN
+from studio.features.clustering.plot.plot_scene import UNKNOWN
 from studio.features.clustering.results.scores import comparison, scores
 from studio.page import views
 from studio.page.widgets import Visitor

@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 
 from pipelines.clustering.data.csv_dialect import Reading
-from pipelines.clustering.data.datasets import DatasetRequest, make
 from pipelines.clustering.data.exporting import (
     MOST_NUMBERS,
     centres_csv,
@@ -22,6 +21,7 @@ from pipelines.clustering.data.exporting import (
     parameters_json,
     with_arrays,
 )
+from pipelines.clustering.data.sample_data import DatasetRequest, make
 from pipelines.clustering.data.tables import look
 from pipelines.core.errors import BadRequest, Stopped
 

@@ -13,8 +13,8 @@ from sklearn.datasets import load_iris
 
 from pipelines.clustering.data import delimited
 from pipelines.clustering.data.columns import ColumnChoice, TablePoints, pick
-from pipelines.clustering.data.datasets import DatasetRequest, make
-from pipelines.clustering.data.stored import Stored, load, save
+from pipelines.clustering.data.npz_files import Stored, load, save
+from pipelines.clustering.data.sample_data import DatasetRequest, make
 from pipelines.clustering.data.tables import look
 from pipelines.clustering.data.true_labels import MAX_CLASSES
 from pipelines.clustering.engine import run

@@ -15,8 +15,8 @@ import pytest
 from pipelines.clustering import wire
 from pipelines.clustering.animation import AnimationRequest
 from pipelines.clustering.data.csv_dialect import Reading
-from pipelines.clustering.data.datasets import DatasetRequest, make
-from pipelines.clustering.data.stored import Stored, save
+from pipelines.clustering.data.npz_files import Stored, save
+from pipelines.clustering.data.sample_data import DatasetRequest, make
 from pipelines.clustering.data.tables import Table
 from pipelines.clustering.requests import ClusterRequest, CompareRequest, CurveRequest
 from pipelines.clustering.running import POOL, call
@@ -28,7 +28,7 @@ from pipelines.core.errors import OutOfMemory, Unavailable
 from studio.features.clustering.data import reading
 from studio.features.clustering.feature import FEATURE
 from studio.features.clustering.plot import points
-from studio.features.clustering.results import animations
+from studio.features.clustering.results import animation_runs
 from tests.patience import wait_until
 from tests.studio.features.clustering.apart_work import process, take_over
 
@@ -119,11 +119,11 @@ def test_animations_and_pictures_arrive_as_they_are_made(tmp_path):
     X = data.X
     path = tmp_path / "answer"
     request = AnimationRequest(data="d", algorithm="mixture", parameters={"clusters": 2})
-    animation, notes = animations._animate(X, request, data, None)
+    animation, notes = animation_runs._animate(X, request, data, None)
     wire.write(
-        path, outcome_of(wire.types_of(animations._animate)[1]), ("done", (animation, notes))
+        path, outcome_of(wire.types_of(animation_runs._animate)[1]), ("done", (animation, notes))
     )
-    arrived = wire.read(path, outcome_of(wire.types_of(animations._animate)[1]), 10**7)[1]
+    arrived = wire.read(path, outcome_of(wire.types_of(animation_runs._animate)[1]), 10**7)[1]
     assert json.dumps(arrived[0]) == json.dumps(animation)
     assert arrived[1] == notes
     made = points._plot(X, data, 2, "pca", "standard")

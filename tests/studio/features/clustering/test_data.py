@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.clustering.data import stored as stored_files
-from pipelines.clustering.data.datasets import DatasetRequest
-from pipelines.clustering.data.datasets import make as make_data
+from pipelines.clustering.data import npz_files as stored_files
 from pipelines.clustering.data.embedding import COLUMNS
+from pipelines.clustering.data.sample_data import DatasetRequest
+from pipelines.clustering.data.sample_data import make as make_data
 from pipelines.clustering.engine import find_stored
 from pipelines.core.errors import BadRequest, Busy, NotFound, Stopped
 from studio.core.accounts.accounts import Owner
@@ -25,9 +25,9 @@ from studio.core.home import WRITING_SECONDS, DiskFull, prepare_home
 from studio.core.quota import Quota
 from studio.core.settings import StoredSettings
 from studio.core.store import Store
-from studio.features.clustering.data import data_sets as service
 from studio.features.clustering.data import gallery, tables
-from studio.features.clustering.data.data_sets import ClusterData
+from studio.features.clustering.data import own_data_sets as service
+from studio.features.clustering.data.own_data_sets import ClusterData
 from tests.clock import set_clock
 from tests.patience import PATIENCE
 from tests.studio.rows import add_job

@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipelines.clustering.data.datasets import DatasetRequest
-from pipelines.clustering.data.datasets import make as make_data
+from pipelines.clustering.data.sample_data import DatasetRequest
+from pipelines.clustering.data.sample_data import make as make_data
 from pipelines.clustering.projecting import choose_rows
 from studio.core.services import Options, Studio
 from studio.features.clustering.plot.points import Plotted

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipelines.clustering.data.datasets import Dataset
+from pipelines.clustering.data.sample_data import Dataset
 from pipelines.clustering.data.scaling import SCALINGS, scale
 from pipelines.clustering.projecting import project
 from pipelines.core.errors import BadRequest
 from studio.features.clustering.plot.placing import centres_of
-from studio.features.clustering.plot.scene import Scene
+from studio.features.clustering.plot.plot_scene import Scene
 
 
 def make_points(columns: int) -> Dataset:

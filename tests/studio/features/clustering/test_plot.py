@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 from studio.api.access import OWN_ROUTES
 from studio.features.chat.tab import SCRIPTS as CHAT
-from studio.features.clustering.plot.component import EVENTS, SCRIPTS, plot
+from studio.features.clustering.plot.plot_component import EVENTS, SCRIPTS, plot
 from studio.i18n import strings_in_scripts, texts
 
 

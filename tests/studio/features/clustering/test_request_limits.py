@@ -17,8 +17,8 @@ from pipelines.core.errors import Busy, Stopped
 from studio.features.clustering import request_limits
 from studio.features.clustering.data import api as data_api
 from studio.features.clustering.plot.cache import PlotCache
+from studio.features.clustering.plot.point_view import View
 from studio.features.clustering.plot.points import Plotted
-from studio.features.clustering.plot.view import View
 from studio.features.clustering.request_limits import EACH_ASKED, RequestLimits
 from studio.features.clustering.results.api import RequestedResult
 from tests.patience import PATIENCE

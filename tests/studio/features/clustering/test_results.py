@@ -335,7 +335,7 @@ def test_an_animation_that_nobody_waits_for_any_more_ends(ada, monkeypatch):
         ended.set()
         raise Stopped
 
-    monkeypatch.setattr("studio.features.clustering.results.animations.animate", endless)
+    monkeypatch.setattr("studio.features.clustering.results.animation_runs.animate", endless)
     with waiting_client(ada, f"{API}/cluster-animations", {"data": data}):
         assert begun.wait(PATIENCE)
     assert ended.wait(PATIENCE)

@@ -11,7 +11,7 @@ from pipelines.clustering.algorithms.registry import ALGORITHMS
 from pipelines.core.errors import NotFound
 from studio.features.clustering.charts.thumbnails import thumbnail
 from studio.features.clustering.data import views as data_views
-from studio.features.clustering.data.data_sets import Known
+from studio.features.clustering.data.own_data_sets import Known
 from studio.features.clustering.results import scores
 from tests.studio.features.clustering.charts.chart_examples import (
     RESULT,

@@ -10,12 +10,12 @@ import pytest
 from gradio.utils import deep_hash
 
 from pipelines.clustering.algorithms.registry import find
-from pipelines.clustering.data.datasets import Dataset
+from pipelines.clustering.data.sample_data import Dataset
 from pipelines.core.errors import BadRequest, Busy, NotFound
 from studio.core.accounts.accounts import Owner
-from studio.features.clustering.forms.algorithm import AlgorithmForm
+from studio.features.clustering.forms.algorithm_choice import AlgorithmForm
 from studio.features.clustering.forms.comparison import Comparing
-from studio.features.clustering.plot.scene import UNKNOWN, Scene
+from studio.features.clustering.plot.plot_scene import UNKNOWN, Scene
 from studio.features.clustering.results import views
 from studio.features.clustering.tab import ClusteringTab, _lay_out
 from studio.page.widgets import Visitor

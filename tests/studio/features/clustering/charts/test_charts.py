@@ -11,8 +11,8 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from pipelines.clustering.labels import renumber
 from studio.features.clustering.charts.curves import chart
 from studio.features.clustering.charts.dendrogram import cut_height, dendrogram, tree
-from studio.features.clustering.charts.heat import confusion
 from studio.features.clustering.charts.point_charts import k_distance, silhouettes
+from studio.features.clustering.charts.shaded_tables import confusion
 from tests.studio.features.clustering.charts.chart_examples import DATA, KS, RESULT, VISITOR
 
 

@@ -7,9 +7,9 @@ from html.parser import HTMLParser
 
 from pipelines.core.paths import ASSETS
 from studio.features.clustering.charts import curves
+from studio.features.clustering.charts.chart_style import STYLE
 from studio.features.clustering.charts.colours import COLOURS, DARK, NOISE, kind_of
-from studio.features.clustering.charts.heat import confusion
-from studio.features.clustering.charts.style import STYLE
+from studio.features.clustering.charts.shaded_tables import confusion
 from studio.features.clustering.data import views as data_views
 from studio.features.clustering.results import scores
 from studio.i18n import texts

@@ -27,7 +27,7 @@ from studio.core.quota import Quota
 from studio.core.settings import StoredSettings
 from studio.core.store import Store
 from studio.features.training.subjects import KIND, Subjects
-from studio.features.training.trainings import Trainings
+from studio.features.training.training_jobs import Trainings
 from tests.pipelines.dreambooth.data.test_photos import encode, scene
 
 ANN, BEN = "ann", "ben"

@@ -33,8 +33,8 @@ from studio.features.training.subjects import KIND
 if TYPE_CHECKING:
     from pipelines.dreambooth.data.subjects import Subject
     from pipelines.models.catalog import ModelEntry
-    from studio.core.device import Device
     from studio.core.jobs.queue import Jobs
+    from studio.core.lazy_device import Device
     from studio.features.training.subjects import Subjects
 
 SHOWN = 200  # jobs that are looked through

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from studio.core.locks import Locks
+from studio.core.named_locks import Locks
 from tests.patience import PATIENCE
 
 

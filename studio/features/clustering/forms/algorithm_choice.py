@@ -16,7 +16,7 @@ from pipelines.clustering.lessons import lesson
 from pipelines.clustering.requests import ClusterRequest
 from pipelines.core.errors import UserError
 from studio.features.clustering.data.views import about, foreseen
-from studio.features.clustering.plot.scene import Scene  # Gradio reads the hints of listeners
+from studio.features.clustering.plot.plot_scene import Scene  # Gradio reads the hints of listeners
 from studio.page.components.parameters import Parameters
 from studio.page.widgets import (
     Visitor,

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pipelines.clustering.algorithms.algorithm import Estimate
+from pipelines.clustering.algorithms.base import Estimate
 from pipelines.clustering.animation import (
     AnimationRequest,
     is_laid_out,
@@ -19,7 +19,7 @@ from pipelines.clustering.animation import (
     make_animation,
     too_long,
 )
-from pipelines.clustering.data.datasets import Dataset
+from pipelines.clustering.data.sample_data import Dataset
 from pipelines.clustering.projecting import Projection
 from pipelines.clustering.running import SCIKIT_LEARN, call
 from pipelines.clustering.umap_cache import UmapCache
@@ -32,7 +32,7 @@ from studio.i18n import translate
 
 if TYPE_CHECKING:
     from studio.core.accounts.accounts import Owner
-    from studio.features.clustering.data.data_sets import ClusterData
+    from studio.features.clustering.data.own_data_sets import ClusterData
 
 LIMIT_SECONDS = 20.0
 WAIT_SECONDS = 25.0  # for a turn

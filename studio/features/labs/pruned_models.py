@@ -28,8 +28,8 @@ from studio.core.quota import Keeper
 
 if TYPE_CHECKING:
     from studio.core.accounts.accounts import Owner
-    from studio.core.device import CacheOnDemand
     from studio.core.jobs.queue import Jobs
+    from studio.core.lazy_device import CacheOnDemand
 
 SCORE, SHORTEN, CURVE = "score_blocks", "shorten", "shorten_curve"  # kinds of jobs
 SHOWN = 200  # jobs that are looked through

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.clustering.data.datasets import Dataset
-from pipelines.clustering.data.stored import FOLDER, Stored, load, path_of, save
+from pipelines.clustering.data.npz_files import FOLDER, Stored, load, path_of, save
+from pipelines.clustering.data.sample_data import Dataset
 from pipelines.clustering.worker_pool import POOL
 from pipelines.core.errors import BadRequest, NotFound
 from pipelines.core.messages import Message

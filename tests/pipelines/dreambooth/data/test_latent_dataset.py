@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from PIL import Image
 
-from pipelines.dreambooth.data.dataset import (
+from pipelines.dreambooth.data.latent_dataset import (
     Dataset,
     Example,
     bucket_of,

@@ -20,7 +20,7 @@ from pipelines.core.errors import BadRequest, NotFound, Refused, validate
 from studio.app import open_studio
 from studio.core.accounts.accounts import Owner
 from studio.core.services import Options
-from studio.features.labs.prunings import CURVE, SCORE, SHORTEN
+from studio.features.labs.pruned_models import CURVE, SCORE, SHORTEN
 from tests.patience import PATIENCE
 from tests.pipelines.chat.llamas import save_llama
 from tests.studio.features.chat.answering import count_unfinished

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.clustering.data.datasets import Dataset
+from pipelines.clustering.data.sample_data import Dataset
 from pipelines.core.errors import NotFound
 
 FOLDER = "cluster_data"  # in the home folder

@@ -5,7 +5,7 @@ import pytest
 from sklearn.datasets import load_iris
 from sklearn.neighbors import KNeighborsClassifier
 
-from pipelines.clustering.data.datasets import MAX_CLUSTERS, SOURCES, DatasetRequest, make
+from pipelines.clustering.data.sample_data import MAX_CLUSTERS, SOURCES, DatasetRequest, make
 from pipelines.core.errors import BadRequest, validate
 
 MADE = [name for name, source in SOURCES.items() if source.uses]

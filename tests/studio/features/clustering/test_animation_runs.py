@@ -11,11 +11,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipelines.clustering.data.datasets import DatasetRequest, make
+from pipelines.clustering.data.sample_data import DatasetRequest, make
 from pipelines.core.errors import BadRequest, Busy, NotFound, Stopped, Unavailable
 from studio.core.accounts.accounts import Owner
-from studio.features.clustering.results import animations
-from studio.features.clustering.results.animations import Animations
+from studio.features.clustering.results import animation_runs
+from studio.features.clustering.results.animation_runs import Animations
 from tests.patience import PATIENCE, PROMPTLY
 
 ADA, BOB, EVE = (Owner(name, name, is_host=False) for name in ("ada", "bob", "eve"))
@@ -98,12 +98,12 @@ class Slow:
 @pytest.fixture
 def slow(monkeypatch) -> Slow:
     slow = Slow()
-    monkeypatch.setattr(animations, "animate", slow)
+    monkeypatch.setattr(animation_runs, "animate", slow)
     return slow
 
 
 def test_what_takes_too_long_ends_with_a_sentence(service, slow, monkeypatch):
-    monkeypatch.setattr(animations, "LIMIT_SECONDS", 0.2)
+    monkeypatch.setattr(animation_runs, "LIMIT_SECONDS", 0.2)
     with pytest.raises(BadRequest, match="takes longer than 0 s"):
         animation(service)
     with pytest.raises(BadRequest):  # the turn was given back
@@ -134,7 +134,7 @@ def test_who_has_gone_stops_an_animation_that_runs_or_waits(service, slow):
 
 
 def test_an_owner_who_asks_for_many_at_once_does_not_fill_all_places(slow, monkeypatch):
-    monkeypatch.setattr(animations, "EACH_WAITS", 1)
+    monkeypatch.setattr(animation_runs, "EACH_WAITS", 1)
     made = Animations(Data())
     stop = threading.Event()
 
@@ -150,14 +150,14 @@ def test_an_owner_who_asks_for_many_at_once_does_not_fill_all_places(slow, monke
     stop.set()
     first.join(PATIENCE)
     stop.clear()
-    monkeypatch.setattr(animations, "animate", lambda *_: {"notes": []})
+    monkeypatch.setattr(animation_runs, "animate", lambda *_: {"notes": []})
     assert animation(made) == {"note": None}
 
 
 def test_a_third_owner_waits_and_hears_after_a_while_that_others_are_at_it(
     service, slow, monkeypatch
 ):
-    monkeypatch.setattr(animations, "WAIT_SECONDS", 0.3)
+    monkeypatch.setattr(animation_runs, "WAIT_SECONDS", 0.3)
     stop = threading.Event()
     others = []
 
@@ -204,8 +204,8 @@ def umap(monkeypatch):
     umap = Umap()
     monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=umap))
     monkeypatch.setattr(Data, "moons", make(DatasetRequest(name="iris")))  # has four columns
-    monkeypatch.setattr(animations, "LIMIT_SECONDS", 0.3)
-    monkeypatch.setattr(animations, "compute", compute_here)
+    monkeypatch.setattr(animation_runs, "LIMIT_SECONDS", 0.3)
+    monkeypatch.setattr(animation_runs, "compute", compute_here)
     yield umap
     umap.free.set()
 
@@ -219,7 +219,7 @@ def test_umap_ends_with_the_limit_too_and_is_there_when_asked_again(service, uma
     assert time.monotonic() - started < PROMPTLY
     assert umap.made == 1
     umap.free.set()
-    monkeypatch.setattr(animations, "LIMIT_SECONDS", PATIENCE)
+    monkeypatch.setattr(animation_runs, "LIMIT_SECONDS", PATIENCE)
     assert len(animation(service, **asked)["points"]) == 150
     assert len(animation(service, projection="umap", algorithm="kmeans")["points"]) == 150
     assert umap.made == 1
@@ -228,7 +228,7 @@ def test_umap_ends_with_the_limit_too_and_is_there_when_asked_again(service, uma
 
 
 def test_who_has_gone_does_not_wait_for_umap(service, umap, monkeypatch):
-    monkeypatch.setattr(animations, "LIMIT_SECONDS", PATIENCE)
+    monkeypatch.setattr(animation_runs, "LIMIT_SECONDS", PATIENCE)
     gone = threading.Event()
     threading.Timer(0.2, gone.set).start()
     with pytest.raises(Stopped):
@@ -239,7 +239,7 @@ def test_who_has_gone_does_not_wait_for_umap(service, umap, monkeypatch):
 def test_what_umap_refuses_is_said_each_time(service, monkeypatch):
     monkeypatch.setattr(Data, "moons", make(DatasetRequest(name="iris")))
     monkeypatch.setitem(sys.modules, "umap", None)
-    monkeypatch.setattr(animations, "compute", compute_here)
+    monkeypatch.setattr(animation_runs, "compute", compute_here)
     for _ in range(2):
         with pytest.raises(Unavailable, match="umap-learn"):
             animation(service, projection="umap")
@@ -247,7 +247,7 @@ def test_what_umap_refuses_is_said_each_time(service, monkeypatch):
 
 def test_the_limit_of_an_animation_ends_with_it():
     before = threading.active_count()
-    with animations._limit_time(threading.Event()) as timed:
+    with animation_runs._limit_time(threading.Event()) as timed:
         assert not timed.is_set()
     assert threading.active_count() <= before
     assert timed.is_set()
