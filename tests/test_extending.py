@@ -22,7 +22,7 @@ from pipelines.diffusion.samplers import samplers_in
 from pipelines.diffusion.styles import PRESETS, styles
 from pipelines.models.catalog import Catalog
 from studio.features import GROUP
-from tests.packages import PALETTE, found_in
+from tests.packages import PALETTE, import_from
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_a_feature(blocks, tmp_path):
     command, environment = ["sh", "-ec", blocks[4]], os.environ | settings
     done = subprocess.run(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 0, done.stderr
-    with found_in(site):
+    with import_from(site):
         (entry,) = entry_points(group=GROUP)
         feature = entry.load()
     assert (entry.name, feature.name) == ("palette", "palette")
