@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from studio.core.services import Studio
 
 KIND = "text_to_image"
-LARGEST_SHARE = 0.25
+LARGEST_SHARE = 0.15
 """Of what models may take: more is left to whoever asks for a model."""
 STEPS = 2  # the least that every sampler takes; the first one compiles the network
 _log = logging.getLogger(__name__)
