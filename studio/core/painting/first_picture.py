@@ -31,7 +31,7 @@ def prepare_first_picture(studio: Studio) -> bool:
         Whether the picture was painted.
     """
     model = model_to_prepare(studio)
-    if model is None or studio.jobs.waiting():
+    if model is None or any(studio.jobs.counts().values()):
         return False
     try:
         # A job that needs it too joins the loading, and would begin it anew if it were stopped.
