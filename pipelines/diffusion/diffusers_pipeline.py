@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pipelines.core.errors import BadRequest, Stopped
+from pipelines.core.errors import Stopped
 from pipelines.core.pictures.inputs import open_input
 from pipelines.diffusion.denoise import Beginning
 from pipelines.diffusion.from_picture.late_scheduler import (
@@ -44,6 +44,7 @@ from pipelines.diffusion.loading import DiffusionModel, tile_for_size
 from pipelines.diffusion.lora.tags import without_tags
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.samplers import make_scheduler, samplers_in
+from pipelines.diffusion.sides import check_sides
 from pipelines.diffusion.wording.grammar import plain
 from pipelines.diffusion.wording.template import Words
 
@@ -345,15 +346,7 @@ def _arguments(
 def _check_size(model: DiffusionModel, settings: TextToImageRequest) -> None:
     """Raises BadRequest where the size does not fit the model's patches."""
     step = model.factor * _patch_size(model, model.pipe)
-    for name, value in (("width", settings.width), ("height", settings.height)):
-        if value % step:
-            raise BadRequest(
-                "{model} paints sizes that are multiples of {step}; the {side} is {value}.",
-                model=model.entry.title,
-                step=step,
-                side=name,
-                value=value,
-            )
+    check_sides(model.entry.title, step, settings.width, settings.height)
 
 
 def _true_cfg(takes: Mapping[str, inspect.Parameter]) -> bool:

@@ -297,11 +297,12 @@ def _from_folder(entry: ModelEntry, folder: Path, dtype: torch.dtype) -> Diffusi
     parts: dict[str, Any] = {}
     if "safety_checker" in json.loads(index.read_text(encoding="utf-8")):
         parts = {"safety_checker": None, "requires_safety_checker": False}
-    vae = folder / "vae" / "config.json"
-    if vae.is_file() and json.loads(vae.read_text())["_class_name"] == "PatchAutoencoder":
+    vae = ASSETS / entry.autoencoder if entry.autoencoder else folder / "vae"
+    config = vae / "config.json"
+    if config.is_file() and json.loads(config.read_text())["_class_name"] == "PatchAutoencoder":
         from pipelines.diffusion.autoencoder import PatchAutoencoder
 
-        parts["vae"] = PatchAutoencoder.from_pretrained(folder / "vae", dtype=dtype)
+        parts["vae"] = PatchAutoencoder.from_pretrained(vae, dtype=dtype)
     known = AutoPipelineForText2Image
     if entry.edits_only:
         known = DiffusionPipeline

@@ -17,7 +17,7 @@ from pipelines.diffusion.hires.requests import Hires
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.samplers import UNET_FAMILIES, Sampler, Samplers, check_fit
 from pipelines.diffusion.seeds import MAX_SEED, RANDOM, Variation
-from pipelines.diffusion.sides import LARGEST_SIDE
+from pipelines.diffusion.sides import LARGEST_SIDE, check_sides
 from pipelines.diffusion.styles import get_style
 from pipelines.models.catalog import ModelEntry
 
@@ -73,6 +73,8 @@ def resolve(
         values |= {name: _default(name) for name in GUIDED_ONLY}
     if request.hires is not None:
         values["hires"] = _resolved_hires(request, entry, samplers, values)
+    if entry.family in UNET_FAMILIES:  # others' patches are known when they are here
+        check_sides(entry.title, size_step(entry), values["width"], values["height"])
     if request.style is not None:
         prompt, negative = get_style(request.style).apply(request.prompt, request.negative_prompt)
         values |= {"style": None, "prompt": prompt, "negative_prompt": negative}
@@ -105,11 +107,13 @@ def _resolved_hires(
         )
     changes: dict[str, Any] = {}
     width, height = hires.size_for(values["width"], values["height"])
-    step = size_step(entry.family)
+    step = size_step(entry)
     if (width % step or height % step) and not (hires.width or hires.height):
         # Not every size that a scale gives is one of the model's patches.
         width, height = hires.size_for(values["width"], values["height"], step)
         changes |= {"width": width, "height": height}
+    elif entry.family in UNET_FAMILIES:
+        check_sides(entry.title, step, width, height)
     if max(width, height) > LARGEST_SIDE:
         raise BadRequest(
             "The second pass would have {width}×{height} pixels; at most {limit} on each side can "

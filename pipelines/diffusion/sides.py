@@ -6,8 +6,23 @@ from typing import Any
 
 from pydantic import Field
 
+from pipelines.core.errors import BadRequest
+
 LEAST_SIDE, LARGEST_SIDE = 64, 2048
 SIZE_STEP = 8  # pixels, as are the bounds
+
+
+def check_sides(model: str, step: int, width: int, height: int) -> None:
+    """Raises BadRequest where a model, by its title, paints multiples of other pixels alone."""
+    for name, value in (("width", width), ("height", height)):
+        if value % step:
+            raise BadRequest(
+                "{model} paints sizes that are multiples of {step}; the {side} is {value}.",
+                model=model,
+                step=step,
+                side=name,
+                value=value,
+            )
 
 
 def side(title: str, description: str) -> Any:

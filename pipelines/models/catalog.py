@@ -80,6 +80,8 @@ class ModelEntry(BaseModel):
         gated: the hub wants its licence accepted and a token.
         words: where its captions come from whose every word is known, so that a prompt's others
             can be named: ``toybox``; None for models that have read more than can be listed.
+        autoencoder: the folder under ``assets/`` with one of factor 16 that stands in for the
+            model's own of factor 8, for pictures of twice the size from the same latents.
         strengths: the file under ``assets/`` that says what each strength of image-to-image does
             to pictures of this model; None where nobody has measured it.
         negative_prompt_used: False for models without classifier-free guidance.
@@ -106,6 +108,7 @@ class ModelEntry(BaseModel):
     gated: bool = False
     description: str = ""
     words: Literal["toybox"] | None = None
+    autoencoder: str | None = None
     strengths: str | None = None
     negative_prompt_used: bool = True
     references: int = 0

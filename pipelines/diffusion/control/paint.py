@@ -36,6 +36,8 @@ from pipelines.diffusion.resolving import resolve
 from pipelines.diffusion.samplers import UNET_FAMILIES, samplers_in
 from pipelines.diffusion.text_to_image import notes_on, paint_request, unet_batch, with_upscaler
 
+_PIXELS = 8  # of a map's side for one of the latents'
+
 
 def run(
     request: ControlRequest,
@@ -60,7 +62,7 @@ def run(
             raise BadRequest("{model} cannot be steered yet; choose a Stable Diffusion model.",
                              model=base.entry.title)  # fmt: skip
         settings = yield from with_decoder(base, settings, cache, stop)
-        maps = yield from _maps(settings, base.home, cache, stop)
+        maps = yield from _maps(settings, base.factor, base.home, cache, stop)
         catalog, models = ControlCatalog(base.home), []
         for unit in settings.units:
             name = CACHE_PREFIX + catalog.get(unit.model).name
@@ -117,9 +119,13 @@ def _prepare(base: DiffusionModel) -> Iterator[Progress]:
 
 
 def _maps(
-    settings: ControlRequest, home: Path, cache: ModelCache, stop: threading.Event
+    settings: ControlRequest, factor: int, home: Path, cache: ModelCache, stop: threading.Event
 ) -> Generator[Progress, None, dict[tuple[int, int], list[Image.Image]]]:
-    """The units' maps for each size that is painted."""
+    """The units' maps for each size that is painted.
+
+    Args:
+        factor: pixels of the picture's side for one of the latents'.
+    """
     settings = resize_to(settings, home)
     size = (settings.width, settings.height)
     maps: dict[tuple[int, int], list[Image.Image]] = {size: []}
@@ -130,6 +136,8 @@ def _maps(
         box = open_repainting(asked, size, home).painted_box
         whole = open_input(home, asked.picture).size
     for own_size, own in maps.items():
+        # Control models take eight pixels for a latent, whatever the autoencoder makes of one.
+        wide, high = (side * _PIXELS // factor for side in own_size)
         for unit in settings.units:
             # A unit that follows the picture which is changed is laid out as that is. Of a part
             # that is painted, what cannot grow to the size's proportions is stretched.
@@ -138,7 +146,7 @@ def _maps(
                 part = (box, whole) if box is not None else ()
                 laid = "stretch" if part else asked.fit
                 unit = unit.model_copy(update={"resize_mode": laid})
-            for made in condition_map(unit, own_size, home, cache, stop, *part):
+            for made in condition_map(unit, (wide, high), home, cache, stop, *part):
                 if isinstance(made, Progress):
                     yield made
                 else:

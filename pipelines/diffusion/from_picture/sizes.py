@@ -46,9 +46,11 @@ def scaled_size(
     return (width, height), within != scale
 
 
-def size_step(family: str) -> int:
-    """Pixels of which the sides of what a family's models paint are multiples, to be sure."""
-    return SIZE_STEP if family in UNET_FAMILIES else PATCHES
+def size_step(entry: ModelEntry) -> int:
+    """Pixels of which the sides of what a model paints are multiples, to be sure."""
+    if entry.autoencoder is not None:
+        return 2 * SIZE_STEP
+    return SIZE_STEP if entry.family in UNET_FAMILIES else PATCHES
 
 
 def change_of(
@@ -68,4 +70,4 @@ def change_of(
         return request.alone(picture)
     native = entry.native_size
     side = ((request.width or native) * (request.height or native)) ** 0.5
-    return request.alone(picture, size_like(size_of(picture), side, size_step(entry.family)))
+    return request.alone(picture, size_like(size_of(picture), side, size_step(entry)))

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from pipelines.core.errors import NotFound
+from pipelines.diffusion.from_picture.sizes import size_step
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.sides import LARGEST_SIDE, LEAST_SIDE, SIZE_STEP
 from studio.core.exchange import PICTURE, Target
@@ -29,24 +31,33 @@ def fix_of(studio: Studio, visitor: Visitor, row: SavedPicture) -> dict[str, Any
     if "prompt" not in row.request:
         return None
     brought = studio.inputs.from_gallery(visitor.owner.id, row.id)
+    try:
+        step = size_step(studio.catalog.get(row.request.get("model", "")))
+    except NotFound:  # it is said when the request is sent
+        step = SIZE_STEP
     return fix_fields(row.request, brought.id, (brought.width, brought.height), lambda size: (
         studio.inputs.bring(visitor.owner.id, _white(size)).id
-    ))  # fmt: skip
+    ), step)  # fmt: skip
 
 
 def fix_fields(
-    request: Mapping[str, Any], picture: str, size: tuple[int, int], whole_mask: Any
+    request: Mapping[str, Any],
+    picture: str,
+    size: tuple[int, int],
+    whole_mask: Any,
+    step: int = SIZE_STEP,
 ) -> dict[str, Any]:
     """The same for a picture's request, the id of its copy, and its width and height.
 
     Args:
         whole_mask: ``whole_mask(size)``: the id of a mask of the whole picture.
+        step: pixels of which the sides of what the model paints are multiples.
     """
     known = TextToImageRequest.model_fields
     fields = {name: value for name, value in request.items() if name in known}
     fields |= {name: None for name in _LEFT_OUT if name in known}
     begun = {"picture": picture, "strength": 0.0}
-    if all(LEAST_SIDE <= side <= LARGEST_SIDE and side % SIZE_STEP == 0 for side in size):
+    if all(LEAST_SIDE <= side <= LARGEST_SIDE and side % step == 0 for side in size):
         fields["width"], fields["height"] = size
     else:  # no such size is painted: the picture stays whole below a mask
         begun |= {"mask": whole_mask(size), "area": "masked"}

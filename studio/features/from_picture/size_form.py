@@ -71,7 +71,7 @@ class SizeForm:
         except UserError as error:
             return self._refuse(error, visitor)
         entry = self._form.entry_of({"model": model}, visitor)
-        size = size_like(picture, entry.native_size, size_step(entry.family))
+        size = size_like(picture, entry.native_size, size_step(entry))
         return [*size, gr.update(visible=False)]
 
     def _size_of(self, model: Any, value: Any, scale: Any, request: gr.Request) -> list[Any]:
@@ -81,7 +81,7 @@ class SizeForm:
             picture = self._size_on(value, visitor)
         except UserError as error:
             return self._refuse(error, visitor)
-        step = size_step(self._form.entry_of({"model": model}, visitor).family)
+        step = size_step(self._form.entry_of({"model": model}, visitor))
         size, bounded = scaled_size(picture, float(scale or 1), step)
         said = _remark(picture, float(scale or 1), size, bounded, step)
         shown = "" if said is None else views.notice(said, visitor)

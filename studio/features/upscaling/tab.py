@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from pipelines.core.errors import BadRequest, UserError
+from pipelines.diffusion.from_picture.sizes import size_step
 from pipelines.diffusion.hires.requests import Hires
 from pipelines.diffusion.requests import ChangeRequest
 from pipelines.diffusion.sides import SIZE_STEP
@@ -158,6 +159,7 @@ class LargerTab(Tab):
              "steps": own["steps"] or None},
             prompt=own["prompt"],
             model=own["model"],
+            step=size_step(self.studio.catalog.get(own["model"])),
         )  # fmt: skip
         return self.studio.submissions.submit(visitor.owner, ENLARGE, fields)
 
@@ -228,6 +230,7 @@ def enlargement_fields(
     hires: Mapping[str, Any],
     prompt: str,
     model: str,
+    step: int = SIZE_STEP,
 ) -> dict[str, Any]:
     """The fields of a request that paints on a picture at a larger size.
 
@@ -237,6 +240,7 @@ def enlargement_fields(
         request: that of the picture, whose settings are kept; empty where none is known.
         size: of the picture.
         hires: fields of the second pass.
+        step: pixels of which the sides of what the model paints are multiples.
     """
     kept = {
         name: value
@@ -245,7 +249,7 @@ def enlargement_fields(
     }
     if model != kept.get("model"):  # of another model, its own are better
         kept = {name: kept[name] for name in ("negative_prompt", "seed") if name in kept}
-    width, height = (max(SIZE_STEP, round(side / SIZE_STEP) * SIZE_STEP) for side in size)
+    width, height = (max(step, round(side / step) * step) for side in size)
     begun = {"picture": picture, "strength": 0, "fit": "stretch"}
     changes = {"prompt": prompt, "model": model, "width": width, "height": height}
     return {**kept, **changes, "from_picture": begun, "hires": dict(hires)}

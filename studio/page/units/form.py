@@ -16,7 +16,7 @@ from pipelines.core.matching import find_name
 from pipelines.core.messages import Message
 from pipelines.diffusion.control.catalog import ControlEntry
 from pipelines.diffusion.control.requests import ControlUnit, MapRequest
-from pipelines.diffusion.from_picture.sizes import size_like
+from pipelines.diffusion.from_picture.sizes import size_like, size_step
 from pipelines.models.catalog import ModelEntry
 from pipelines.preprocessors import registry
 from studio.page import views
@@ -353,7 +353,9 @@ class UnitForm:
             if not (id := picture_on(picture)):
                 raise BadRequest("There is no picture to take the size from. Bring one in.")
             brought = self.studio.inputs.get(visitor.owner.id, id)
-            size = size_like((brought.width, brought.height), self._base(base).native_size)
+            entry = self._base(base)
+            taken = (brought.width, brought.height)
+            size = size_like(taken, entry.native_size, size_step(entry))
         except UserError as error:
             said = gr.update(value=views.error(error.message, visitor), visible=True)
             return [gr.skip(), gr.skip(), said]

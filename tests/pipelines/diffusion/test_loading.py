@@ -7,19 +7,27 @@ import hashlib
 import inspect
 import json
 import shutil
+import threading
 import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from pipelines.core.cache import ModelCache
-from pipelines.core.errors import OutOfMemory, Unavailable
+from pipelines.core.errors import BadRequest, OutOfMemory, Unavailable
+from pipelines.core.events import Picture
+from pipelines.core.paths import ASSETS
+from pipelines.diffusion import text_to_image
+from pipelines.diffusion.autoencoder import PatchAutoencoder, enlarge, halve
 from pipelines.diffusion.hashes import model_hash
 from pipelines.diffusion.latents.coding import decode
 from pipelines.diffusion.loading import DiffusionModel, expected_bytes, load, tile_for_size
+from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.single_file import CONFIGS, clip_tokenizer
+from pipelines.loading import Loader
 from pipelines.models.catalog import Catalog
 from pipelines.models.local_models import FAMILIES
 from tests.original_layout import save_single_file
@@ -72,6 +80,44 @@ def test_the_starters_own_autoencoder_is_loaded_from_an_asset(tmp_path, monkeypa
     assert model.factor == 8
     assert paint(model).shape == (64, 64, 3)
     assert decode(model, torch.zeros(1, 6, 8, 8)).shape == (1, 3, 64, 64)
+
+
+def test_an_autoencoder_of_its_own_makes_the_starters_pictures_twice_as_large(
+    tmp_path, monkeypatch
+):
+    twin = starter()
+    twin.save_pretrained(tmp_path / "assets" / "starter" / "base")
+    enlarge(twin.vae).save_pretrained(tmp_path / "assets" / "starter-256")
+    monkeypatch.setattr("pipelines.diffusion.loading.ASSETS", tmp_path / "assets")
+    loader = Loader(Catalog(tmp_path), tmp_path, offline=True, budget_bytes=2**30)
+    cache = ModelCache(loader.load, device="cpu", budget_bytes=2**30)
+    made = {}
+    for name, side in (("starter", 64), ("starter-256", 128)):
+        asked = TextToImageRequest(
+            prompt="a mug", model=name, steps=2, seed=3, width=side, height=side
+        )
+        events = text_to_image.run(asked, cache, threading.Event())
+        (made[name],) = [np.asarray(e.image, int) for e in events if isinstance(e, Picture)]
+    # The same latents: before it is trained, it enlarges bilinearly.
+    small = Image.fromarray(made["starter"].astype(np.uint8))
+    doubled = np.asarray(small.resize((128, 128), Image.Resampling.BILINEAR))
+    assert np.corrcoef(made["starter-256"].ravel(), doubled.ravel())[0, 1] > 0.9
+    odd = asked.model_copy(update={"width": 72})
+    with pytest.raises(BadRequest, match="multiples of 16; the width is 72"):
+        list(text_to_image.run(odd, cache, threading.Event()))
+
+
+def test_the_shipped_autoencoder_for_256_pixels_has_the_latents_of_that_for_128():
+    small = PatchAutoencoder.from_pretrained(ASSETS / "starter" / "base" / "vae").float()
+    large = PatchAutoencoder.from_pretrained(ASSETS / "starter-256").float()
+    picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    latents = small.encode(picture).latent_dist.mode()
+    doubled = picture.repeat_interleave(2, -1).repeat_interleave(2, -2)
+    torch.testing.assert_close(large.encode(doubled).latent_dist.mode(), latents, atol=0.02, rtol=0)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            halve(large).decode(latents).sample, small.decode(latents).sample, atol=0.02, rtol=0
+        )
 
 
 def test_a_copy_of_the_starter_among_ones_own_models_works(tmp_path):

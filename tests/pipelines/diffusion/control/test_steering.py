@@ -19,6 +19,7 @@ from diffusers import (
     StableDiffusionXLControlNetPipeline,
     T2IAdapter,
 )
+from PIL import Image
 
 from pipelines.core.errors import BadRequest, NotFound, Stopped, validate
 from pipelines.core.events import Picture, Progress, Result
@@ -422,6 +423,23 @@ def test_the_picture_carries_the_request_that_makes_it_again(run_request):
     assert again.shape[0] == 1
     assert isinstance(first.request, ControlRequest)
     assert (first.request.batch_count, second.request.seed) == (1, SEED + 1)
+
+
+def test_maps_have_eight_pixels_for_a_latent_whatever_the_autoencoder(
+    control_cache, sketch, home, monkeypatch
+):
+    sizes = []
+
+    def condition_map(unit, size, *further):
+        sizes.append(size)
+        yield Image.new("RGB", size)
+
+    monkeypatch.setattr(paint, "condition_map", condition_map)
+    settings = request_of([{"picture": sketch, "model": "net-a"}], width=64, height=96, hires={})
+    for factor, expected in ((8, [(64, 96), (128, 192)]), (16, [(32, 48), (64, 96)])):
+        sizes.clear()
+        list(paint._maps(settings, factor, home, control_cache, threading.Event()))
+        assert sizes == expected
 
 
 @pytest.mark.parametrize("model", ["net-a", "adapter-a"])

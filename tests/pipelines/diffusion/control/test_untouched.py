@@ -148,7 +148,7 @@ def test_a_unit_reads_the_part_of_its_picture_that_is_painted(home, monkeypatch,
         yield Image.new("RGB", size)
 
     monkeypatch.setattr(paint, "condition_map", look)
-    list(paint._maps(request, home, None, threading.Event()))
+    list(paint._maps(request, 8, home, None, threading.Event()))
     assert boxes == [read, None]
 
 
@@ -170,7 +170,7 @@ def test_a_unit_s_map_lies_over_what_is_painted_pixel_by_pixel(home, change):
     asked = {"picture": id, "mask": sent, "mask_blur": 0, "area": "masked", **change}
     unit = {"picture": id, "preprocessor": "none", "model": "net-a"}
     request = ControlRequest(prompt="", width=64, height=64, from_picture=asked, units=[unit])
-    *_, maps = finish(paint._maps(request, home, None, threading.Event()))
+    *_, maps = finish(paint._maps(request, 8, home, None, threading.Event()))
     ((size, (made,)),) = maps.items()
     part = open_repainting(request.from_picture, size, home)
     left, top, right, bottom = part.painted_box
@@ -214,7 +214,7 @@ def test_a_unit_is_cropped_along_where_its_picture_is_the_painted_one_or_by_choi
     unit = {"picture": picture, "preprocessor": "none", "model": "net-a", "crop_along": along}
     unit |= {"resize_mode": "stretch"}
     request = ControlRequest(prompt="", width=64, height=64, from_picture=asked, units=[unit])
-    *_, maps = finish(paint._maps(request, home, None, threading.Event()))
+    *_, maps = finish(paint._maps(request, 8, home, None, threading.Event()))
     ((made,),) = maps.values()
     # With 4 around it the mask has 33 by 28 pixels, from 36 and 16; it grows to 33 by 33, from 13.
     left, top, width, height = (36, 13, 33, 33) if of_the_part else (0, 0, 120, 60)
@@ -234,7 +234,7 @@ def test_a_unit_of_the_whole_picture_is_fitted_as_that_is(home, laid, masked):
     own = "crop" if laid != "crop" else "pad"
     unit = {"picture": id, "preprocessor": "none", "model": "net-a", "resize_mode": own}
     request = ControlRequest(prompt="", width=64, height=64, from_picture=asked, units=[unit])
-    *_, maps = finish(paint._maps(request, home, None, threading.Event()))
+    *_, maps = finish(paint._maps(request, 8, home, None, threading.Event()))
     ((size, (made,)),) = maps.items()
     base = open_repainting(request.from_picture, size, home).base
     rows = np.s_[16:48] if laid == "pad" else np.s_[:]  # beyond there is nothing to follow
@@ -248,7 +248,7 @@ def test_a_picture_of_other_proportions_is_not_cropped_along(home):
     unit = {"picture": ids[1], "preprocessor": "none", "model": "net-a", "crop_along": True}
     request = ControlRequest(prompt="", width=64, height=64, from_picture=asked, units=[unit])
     with pytest.raises(BadRequest, match="follow has 60×60 pixels and the painted one 120×60"):
-        finish(paint._maps(request, home, None, threading.Event()))
+        finish(paint._maps(request, 8, home, None, threading.Event()))
 
 
 def finish(steps) -> list:

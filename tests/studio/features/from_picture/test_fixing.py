@@ -39,3 +39,11 @@ def test_only_the_parts_of_the_picture_change(cache, catalog, monkeypatch, size)
     reach = 4 + 10  # grown, and blurred
     changed[: 30 + reach, : 30 + reach] = False
     assert not changed.any()
+
+
+def test_a_size_that_the_model_does_not_paint_is_fixed_below_a_mask():
+    fields = fix_fields({"prompt": "a mug"}, "0" * 32, (72, 64), lambda size: "1" * 32, step=16)
+    assert fields["from_picture"]["mask"] == "1" * 32
+    assert "width" not in fields
+    painted = fix_fields({"prompt": "a mug"}, "0" * 32, (80, 64), lambda size: "1" * 32, step=16)
+    assert (painted["width"], painted["height"]) == (80, 64)

@@ -41,6 +41,10 @@ def test_painting_on_keeps_the_picture_in_the_first_pass_and_its_settings_in_the
     assert (asked.hires.scale, asked.hires.strength) == (2, 0.4)
     assert (asked.seed, asked.sampler, asked.loras[0].name) == (5, "Heun", "clay")
     assert (asked.negative_prompt, asked.batch_size) == ("fog", 1)
+    coarse = enlargement_fields(
+        {}, PICTURE, (130, 72), {"scale": 2}, "a mug", "starter-256", step=16
+    )
+    assert (coarse["width"], coarse["height"]) == (128, 64), "as it takes 16 pixels at a time"
     other = larger(painted.model_dump(mode="json"), model="sd15")
     assert (other.seed, other.sampler, other.loras) == (5, None, ()), "another model has its own"
     unknown = larger({"picture": PICTURE, "upscaler": "Lanczos"}, prompt="a dog")
