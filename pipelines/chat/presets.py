@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 
 from pydantic import TypeAdapter
 
@@ -28,7 +27,7 @@ class SamplingPreset(StrictModel):
 
 
 @cache
-def sampling_presets(path: Path = PRESETS / "sampling.yaml") -> tuple[SamplingPreset, ...]:
+def sampling_presets() -> tuple[SamplingPreset, ...]:
     """All presets, in the order of the file."""
-    listed = read_yaml(path)
+    listed = read_yaml(PRESETS / "sampling.yaml")
     return TypeAdapter(tuple[SamplingPreset, ...]).validate_python(listed)

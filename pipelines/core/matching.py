@@ -49,14 +49,14 @@ def same_name(name: str, known: Iterable[str]) -> str | None:
     return next((candidate for candidate in known if name_key(candidate) == key), None)
 
 
-def closest(name: str, known: Iterable[str], count: int = 3, least: float = 0.0) -> str:
-    """The ``count`` of ``known`` that look most like ``name``, best first, as one enumeration.
+def closest(name: str, known: Iterable[str], least: float = 0.0) -> str:
+    """The three of ``known`` that look most like ``name``, best first, as one enumeration.
 
     Args:
         least: likeness from 0 to 1 below which a name is not among them.
     """
     by_key = {name_key(candidate): candidate for candidate in known}
-    matches = get_close_matches(name_key(name), by_key, n=count, cutoff=least)
+    matches = get_close_matches(name_key(name), by_key, n=3, cutoff=least)
     return ", ".join(by_key[match] for match in matches)
 
 

@@ -107,8 +107,8 @@ class Samplers:
         broken: files of the owner that are left out, with the reason.
     """
 
-    def __init__(self, home: Path | None = None, presets: Path = PRESETS) -> None:
-        listed = read_yaml(presets)
+    def __init__(self, home: Path | None = None) -> None:
+        listed = read_yaml(PRESETS)
         self.schedules = {entry["name"]: Schedule(**entry) for entry in listed["schedules"]}
         self._samplers = {entry["name"]: _from_preset(entry) for entry in listed["samplers"]}
         self.broken: list[BrokenSampler] = []

@@ -96,17 +96,33 @@ def run(
         settings = yield from with_decoder(model, settings, cache, stop)
         backend = yield from with_upscaler(backend_of(model), settings, leases, cache, stop)
         loras = yield from paint_request(model, settings, stop, backend, apply=apply)
-        yield Result(
-            {
-                "seconds": round(time.perf_counter() - started, 3),
-                "pictures": settings.batch_count * settings.batch_size,
-                "device": model.device,
-                "loras": loras.to_json(),
-                "notes": [
-                    note.to_json() for note in notes_on(model, request, settings) + loras.notes
-                ],
-            }
-        )
+        yield result_of(model, request, settings, loras, started)
+
+
+def result_of(
+    model: DiffusionModel,
+    request: TextToImageRequest,
+    settings: TextToImageRequest,
+    loras: Applied,
+    started: float,
+) -> Result:
+    """What is told at the end.
+
+    Args:
+        request, settings: what was asked, and what of it was painted.
+        loras: those that were applied.
+        started: when painting began, by :func:`time.perf_counter`.
+    """
+    notes = notes_on(model, request, settings) + loras.notes
+    return Result(
+        {
+            "seconds": round(time.perf_counter() - started, 3),
+            "pictures": settings.batch_count * settings.batch_size,
+            "device": model.device,
+            "loras": loras.to_json(),
+            "notes": [note.to_json() for note in notes],
+        }
+    )
 
 
 def backend_of(model: DiffusionModel) -> Backend:

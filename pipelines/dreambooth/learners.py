@@ -54,9 +54,17 @@ class Learner(ABC):
     def __init__(self, request: TrainingRequest, base: Base) -> None:
         self.request, self.base = request, base
 
-    @abstractmethod
     def parameters_by_name(self) -> dict[str, nn.Parameter]:
         """All that learns, by names that stay the same when the training is resumed."""
+        modules = {"unet": self.base.unet}
+        if self.text_learns:
+            modules |= {f"text{i}": each for i, each in enumerate(self.base.text_encoders)}
+        return {
+            f"{side}.{name}": parameter
+            for side, module in modules.items()
+            for name, parameter in module.named_parameters()
+            if parameter.requires_grad
+        }
 
     @abstractmethod
     def export(self, folder: Path) -> dict[str, Any]:
@@ -107,17 +115,6 @@ class LoraLearner(Learner):
         base.lower_frozen_weights()
         cast_training_params([base.unet, *base.text_encoders], dtype=torch.float32)
 
-    def parameters_by_name(self) -> dict[str, nn.Parameter]:
-        modules = {"unet": self.base.unet}
-        if self.text_learns:
-            modules |= {f"text{i}": each for i, each in enumerate(self.base.text_encoders)}
-        return {
-            f"{side}.{name}": parameter
-            for side, module in modules.items()
-            for name, parameter in module.named_parameters()
-            if parameter.requires_grad
-        }
-
     def export(self, folder: Path) -> dict[str, Any]:
         base = self.base
         modules = {"unet": base.unet}
@@ -150,16 +147,6 @@ class FullLearner(Learner):
         if self.text_learns:
             for encoder in base.text_encoders:
                 encoder.requires_grad_(True)
-
-    def parameters_by_name(self) -> dict[str, nn.Parameter]:
-        modules = {"unet": self.base.unet}
-        if self.text_learns:
-            modules |= {f"text{i}": each for i, each in enumerate(self.base.text_encoders)}
-        return {
-            f"{side}.{name}": parameter
-            for side, module in modules.items()
-            for name, parameter in module.named_parameters()
-        }
 
     def export(self, folder: Path) -> dict[str, Any]:
         # Half precision, as models are handed around; the training ends with this.

@@ -81,7 +81,6 @@ def settings_for(
     method: Method,
     memory: int,
     photos: int | None = None,
-    folder: Path = PRESETS,
 ) -> dict[str, Any]:
     """Every setting that a preset decides, those that it leaves alone at their defaults.
 
@@ -92,7 +91,7 @@ def settings_for(
     Raises:
         NotFound: there is no such preset.
     """
-    known = {preset.name: preset for preset in presets(folder)}
+    known = {preset.name: preset for preset in presets()}
     meant = find_name(name, known)
     if meant is None:
         raise NotFound(

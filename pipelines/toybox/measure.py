@@ -78,10 +78,10 @@ def score(scenes: Iterable[Scene], verdicts: Iterable[Verdict]) -> dict[str, Sha
     return shares
 
 
-def edge_f1(found: np.ndarray, wanted: np.ndarray, tolerance: int = 2) -> float:
+def edge_f1(found: np.ndarray, wanted: np.ndarray) -> float:
     """How well edges agree: the harmonic mean of precision and recall, 0 … 1.
 
-    An edge pixel counts as met when the other picture has one within ``tolerance`` pixels.
+    An edge pixel counts as met when the other picture has one within two pixels.
 
     Args:
         found, wanted: (H, W), above 127 where an edge is.
@@ -89,8 +89,7 @@ def edge_f1(found: np.ndarray, wanted: np.ndarray, tolerance: int = 2) -> float:
     found, wanted = (edges > 127 for edges in (found, wanted))
     if not found.any() or not wanted.any():
         return float(not found.any() and not wanted.any())
-    side = 2 * tolerance + 1
-    brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
     near_found, near_wanted = (
         cv2.dilate(edges.astype(np.uint8), brush) > 0 for edges in (found, wanted)
     )

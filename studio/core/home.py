@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -242,6 +242,15 @@ def sweep(folder: Path, known: set[str], dry_run: bool) -> Iterator[int]:
             if not dry_run:
                 path.unlink(missing_ok=True)
             yield size
+
+
+def ownerless_folders(folder: Path, known: Container[str]) -> Iterator[Path]:
+    """The folders in one whose names are none of ``known``, but for those that may be about to get
+    a row or a job."""
+    young = time.time() - WRITING_SECONDS
+    for path in folder.glob("*"):
+        if path.is_dir() and path.name not in known and path.stat().st_mtime < young:
+            yield path
 
 
 def clear_folders(folders: Iterable[Path], dry_run: bool) -> Iterator[int]:

@@ -104,6 +104,6 @@ def round_to_lists(array: np.ndarray, decimals: int) -> list:
     return (np.round(array, decimals) + 0.0).tolist()
 
 
-def significant(value: float, digits: int = 8) -> float:
-    """``value`` with so many significant digits."""
-    return float(f"{value:.{digits}g}")
+def significant(value: float) -> float:
+    """``value`` with eight significant digits."""
+    return float(f"{value:.8g}")

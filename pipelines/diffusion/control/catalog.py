@@ -132,16 +132,15 @@ class ControlCatalog:
 
     Args:
         home: the home folder; ``<home>/control/`` is looked through at every call.
-        presets: the folder with ``control_models.yaml`` and ``models.yaml``.
 
     Raises:
         UserError: one of them cannot be understood.
     """
 
-    def __init__(self, home: Path, presets: Path = PRESETS) -> None:
+    def __init__(self, home: Path) -> None:
         self.home = home
-        self._shipped = shipped_entries(presets)
-        bases = read_entries(presets / "models.yaml", ModelEntry)
+        self._shipped = shipped_entries(PRESETS)
+        bases = read_entries(PRESETS / "models.yaml", ModelEntry)
         self._of_own_shape = [base for base in bases if base.shape_of == base.name]
 
     def models(self) -> list[ControlEntry]:

@@ -34,7 +34,7 @@ from pipelines.diffusion.openvino.unet import OpenVINOUNet
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.resolving import resolve
 from pipelines.diffusion.samplers import UNET_FAMILIES, samplers_in
-from pipelines.diffusion.text_to_image import notes_on, paint_request, unet_batch, with_upscaler
+from pipelines.diffusion.text_to_image import paint_request, result_of, unet_batch, with_upscaler
 
 _PIXELS = 8  # of a map's side for one of the latents'
 
@@ -86,17 +86,7 @@ def run(
         loras = yield from paint_request(
             base, settings, stop, backend, partial(_prepare, base), apply
         )
-        yield Result(
-            {
-                "seconds": round(time.perf_counter() - started, 3),
-                "pictures": settings.batch_count * settings.batch_size,
-                "device": base.device,
-                "loras": loras.to_json(),
-                "notes": [
-                    note.to_json() for note in notes_on(base, request, settings) + loras.notes
-                ],
-            }
-        )
+        yield result_of(base, request, settings, loras, started)
 
 
 def paint_either(

@@ -44,14 +44,12 @@ def convert(module: torch.nn.Module, example: tuple[torch.Tensor, ...]) -> Any:
         return openvino.convert_model(traced, example_input=example)
 
 
-def topology_of(
-    module: torch.nn.Module, facts: Mapping[str, Any], folder: Path = SHIPPED
-) -> Path | None:
-    """The topology in ``folder`` of all modules of this shape; None where there is none.
+def topology_of(module: torch.nn.Module, facts: Mapping[str, Any]) -> Path | None:
+    """The topology that ships of all modules of this shape; None where there is none.
 
     Those of other versions of the libraries do not count: they may compute in another order.
     """
-    path = folder / f"{_name_of(module, facts)}.xml"
+    path = SHIPPED / f"{_name_of(module, facts)}.xml"
     return path if path.is_file() and path.with_suffix(".json").is_file() else None
 
 

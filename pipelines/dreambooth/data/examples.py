@@ -32,10 +32,10 @@ class Example:
     folder: Path
 
 
-def examples(folder: Path = FOLDER) -> dict[str, Example]:
+def examples() -> dict[str, Example]:
     """All sets by key."""
     found = {}
-    for file in sorted(folder.glob("*/about.yaml")):
+    for file in sorted(FOLDER.glob("*/about.yaml")):
         about = read_yaml(file)
         found[file.parent.name] = Example(
             key=file.parent.name,

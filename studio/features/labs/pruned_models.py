@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import secrets
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from pipelines.chat.pruning.folder import FOLDER, PruneFolder, prunings_in
 from pipelines.chat.pruning.requests import PruneRequest, ScoreRequest
 from pipelines.core.engines import Use
 from pipelines.core.errors import BadRequest, Busy, NotFound, Refused, validate_stored
-from studio.core.home import WRITING_SECONDS, clear_folders
+from studio.core.home import clear_folders, ownerless_folders
 from studio.core.jobs.record import DONE, Job
 from studio.core.quota import Keeper
 
@@ -218,16 +217,9 @@ class Prunings(Keeper):
     def clean_up(self, dry_run: bool = False) -> Iterator[int]:
         """Deletes prunings of nobody; yields the bytes of each."""
         used = self._jobs.newest_by_item(SHORTEN, "pruning")
-        young = time.time() - WRITING_SECONDS
-        unused = [
-            folder
-            for folder in (self._home / FOLDER).glob("*")
-            if folder.is_dir()
-            and folder.name not in used
-            and folder.stat().st_mtime < young
-            and not PruneFolder(self._home, folder.name).is_running
-        ]
-        yield from clear_folders(unused, dry_run)
+        unused = ownerless_folders(self._home / FOLDER, used)
+        idle = (each for each in unused if not PruneFolder(self._home, each.name).is_running)
+        yield from clear_folders(idle, dry_run)
 
 
 def _why_not(entry: ChatEntry) -> BadRequest | Refused | None:

@@ -166,9 +166,7 @@ class PhotosForm:
         )
         return [added, example, chosen, removed, deleted]
 
-    def show(
-        self, id: str, model: str, visitor: Visitor, said: str = "", chosen: str | None = None
-    ) -> list[Any]:
+    def show(self, id: str, model: str, visitor: Visitor, said: str = "") -> list[Any]:
         """Updates of :attr:`outputs` that show a subject, or an empty one."""
         subject = self._find(id, visitor)
         known = self.studio.subjects.list(visitor.owner.id)
@@ -179,7 +177,7 @@ class PhotosForm:
             subject.class_word if subject else "",
             (subject.identifier if subject else "") or self._propose(model, visitor),
             said,
-            *self._photos(subject, chosen, visitor),
+            *self._photos(subject, None, visitor),
             gr.update(visible=subject is not None),
             UNASKED,
         ]

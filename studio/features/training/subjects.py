@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import shutil
-import time
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,7 +26,7 @@ from pipelines.dreambooth.data.captions import Captions, Kind, is_list, kind_of,
 from pipelines.dreambooth.data.examples import take_example
 from pipelines.dreambooth.data.photos import LIMITS, files_in_zip, is_zip, names_in_zip
 from pipelines.dreambooth.data.subjects import Photo, Subject
-from studio.core.home import WRITING_SECONDS, room_for
+from studio.core.home import clear_folders, ownerless_folders, room_for
 from studio.core.jobs.uses import is_at_work
 from studio.core.named_locks import Locks
 from studio.core.quota import Keeper, Quota
@@ -290,14 +289,7 @@ class Subjects(Keeper):
     def clean_up(self, dry_run: bool = False) -> Iterator[int]:
         """Deletes folders that belong to nobody; yields the bytes of each."""
         known = {row["id"] for row in self._store.rows("SELECT id FROM subjects")}
-        young = time.time() - WRITING_SECONDS
-        for folder in (self._home / kept.FOLDER).glob("*"):
-            if folder.name in known or not folder.is_dir() or folder.stat().st_mtime > young:
-                continue
-            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-            if not dry_run:
-                shutil.rmtree(folder, ignore_errors=True)
-            yield size
+        yield from clear_folders(ownerless_folders(self._home / kept.FOLDER, known), dry_run)
 
     # --- within -----------------------------------------------------------------------------
 

@@ -10,7 +10,6 @@ import contextlib
 import re
 import secrets
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from pipelines.dreambooth.data.subjects import note_made
 from pipelines.dreambooth.folder import FOLDER, TrainingFolder, trainings_in
 from pipelines.dreambooth.preflight import Preflight, check, preflight
 from pipelines.dreambooth.requests import TrainingRequest
-from studio.core.home import WRITING_SECONDS, clear_folders
+from studio.core.home import clear_folders, ownerless_folders
 from studio.core.jobs.record import DONE, Job
 from studio.core.quota import Keeper
 from studio.features.training.subjects import KIND
@@ -234,24 +233,14 @@ class Trainings(Keeper):
         """Deletes class pictures that no training uses, trainings of nobody, and what only going
         on would need of those that are done; yields the bytes of each."""
         newest = self._jobs.newest_by_item(KIND, "training")
-        used = {self._class_pictures_of(job) for job in newest.values()}
-        unused = [each for each in self._old(class_pictures.FOLDER) if each not in used]
-        unused += [
-            each
-            for each in self._old(FOLDER)
-            if each.name not in newest and not TrainingFolder(self._home, each.name).is_running
-        ]
-        yield from clear_folders(unused, dry_run)
+        used = {folder.name for job in newest.values() if (folder := self._class_pictures_of(job))}
+        pictures = ownerless_folders(self._home / class_pictures.FOLDER, used)
+        unused = ownerless_folders(self._home / FOLDER, newest)
+        idle = (each for each in unused if not TrainingFolder(self._home, each.name).is_running)
+        yield from clear_folders([*pictures, *idle], dry_run)
         for id, job in newest.items():
             if job.state == DONE:
                 yield self._forget_weights(id, dry_run)
-
-    def _old(self, name: str) -> Iterator[Path]:
-        """Folders within one of the home folder that nobody can be about to write to."""
-        young = time.time() - WRITING_SECONDS
-        for folder in (self._home / name).glob("*"):
-            if folder.is_dir() and folder.stat().st_mtime < young:
-                yield folder
 
     def _class_pictures_of(self, job: Job) -> Path | None:
         request = _read(job.request)

@@ -132,13 +132,7 @@ class Answers:
             answer = self._written.begin(owner, conversation_id, parent, revision, request.model)
             return self._launch(_Running(owner, answer, "", {}), request, left_out)
 
-    def continue_(
-        self,
-        owner: str,
-        message_id: str,
-        overrides: Mapping[str, Any] | None = None,
-        revision: int | None = None,
-    ) -> str:
+    def continue_(self, owner: str, message_id: str, revision: int | None = None) -> str:
         """Goes on with an answer that was stopped, interrupted or cut; returns its id.
 
         Raises:
@@ -149,7 +143,7 @@ class Answers:
         """
         path = self._conversations.path_to(owner, message_id)
         conversation = self._conversations.get(owner, path[-1].conversation)
-        request, left_out = request_for(conversation, path, overrides or {}, path[-1].model)
+        request, left_out = request_for(conversation, path, {}, path[-1].model)
         self._check(owner, request)
         self._conversations.check_size(owner)
         with self._places.take_or_give_back(owner):

@@ -71,8 +71,8 @@ class Tree:
         return of
 
 
-def tree(merges: Sequence[Sequence[int]], heights: Sequence[float], leaves: int = LEAVES) -> Tree:
-    """The last merges of a full tree, with at most so many leaves. O(n).
+def tree(merges: Sequence[Sequence[int]], heights: Sequence[float]) -> Tree:
+    """The last merges of a full tree, with at most :data:`LEAVES` leaves. O(n).
 
     Args:
         merges: (n − 1, 2 or more): the nodes that each joins; 0 … n − 1 are points, merge t makes
@@ -86,7 +86,7 @@ def tree(merges: Sequence[Sequence[int]], heights: Sequence[float], leaves: int 
     for left, right in pairs:
         size.append(size[left] + size[right])
         first.append(min(first[left], first[right]))
-    shown = min(leaves, n) - 1  # merges
+    shown = min(LEAVES, n) - 1  # merges
     lowest = n + len(pairs) - shown  # the first node that is one of them
     order, stack = [], [2 * n - 2]
     while stack:

@@ -319,7 +319,7 @@ def _shape(number: int) -> str:
 # --- legends --------------------------------------------------------------------------------------
 
 
-def legend(entries: Iterable[tuple[int, str, str]], styled: bool = True) -> str:
+def legend(entries: Iterable[tuple[int, str, str]]) -> str:
     """A drawing of bits of line with their marks, and what they are.
 
     Args:
@@ -336,7 +336,7 @@ def legend(entries: Iterable[tuple[int, str, str]], styled: bool = True) -> str:
             f'<text class="strong" x="19" y="4">{escape(words)}</text></svg>'
         )
         x += width + 12
-    return draw_svg("".join(parts), WIDTH, y + 13, kind="legend", styled=styled)
+    return draw_svg("".join(parts), WIDTH, y + 13, kind="legend")
 
 
 def swatch(kind: str) -> str:

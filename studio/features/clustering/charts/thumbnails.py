@@ -10,17 +10,18 @@ POINTS = 1500
 SIDE = 160  # units of the drawing; a point is about 3 wide
 
 
-def thumbnail(points: np.ndarray, labels: np.ndarray, least: int = POINTS) -> str:
+def thumbnail(points: np.ndarray, labels: np.ndarray) -> str:
     """A scatter plot without axes, noise below the clusters, of :data:`SIDE` by :data:`SIDE`.
+
+    At most :data:`POINTS` are drawn, evenly chosen.
 
     Args:
         points: float (n, 2 or more), of which the first two are drawn; not finite ones are not.
         labels: int (n,), −1 is noise; of the same points.
-        least: how many points are drawn at most, evenly chosen.
     """
     points, labels = np.asarray(points, dtype=np.float64)[:, :2], np.asarray(labels)
-    if len(points) > least:
-        chosen = np.linspace(0, len(points) - 1, least).round().astype(int)
+    if len(points) > POINTS:
+        chosen = np.linspace(0, len(points) - 1, POINTS).round().astype(int)
         points, labels = points[chosen], labels[chosen]
     finite = np.isfinite(points).all(axis=1)
     points, labels = points[finite], labels[finite]

@@ -8,7 +8,6 @@ import json
 import re
 import shutil
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +19,7 @@ import numpy as np
 from pipelines.clustering.engine import RESULTS
 from pipelines.clustering.requests import ClusterRequest, CompareRequest
 from pipelines.core.errors import BadRequest, NotFound, validate_stored
-from studio.core.home import WRITING_SECONDS, clear_folders, write_file
+from studio.core.home import clear_folders, ownerless_folders, write_file
 from studio.core.jobs.record import DONE, QUEUED, RUNNING, Job
 from studio.core.quota import Keeper
 
@@ -265,13 +264,7 @@ class Clusterings(Keeper):
     def clean_up(self, dry_run: bool = False) -> Iterator[int]:
         """Deletes results whose job is gone; yields the bytes of each."""
         used = {_folder(job) for kind in _REQUESTS for job in self._jobs.all_of_kind(kind)}
-        young = time.time() - WRITING_SECONDS  # may be about to be named by its job
-        unused = [
-            folder
-            for folder in (self._home / RESULTS).glob("*")
-            if folder.is_dir() and folder.name not in used and folder.stat().st_mtime < young
-        ]
-        yield from clear_folders(unused, dry_run)
+        yield from clear_folders(ownerless_folders(self._home / RESULTS, used), dry_run)
 
 
 def _folder(job: Job) -> str:

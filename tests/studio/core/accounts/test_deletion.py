@@ -37,7 +37,7 @@ OWNED = ("jobs", "pictures", "inputs", "subjects", "conversations", "cluster_tab
 OTHERS = ("chat/tiny", "outputs/81b637d8fcd2c6da6359/", "outputs/c4a6a634ee1bb1629d4f/",
           "outputs/local/", "subjects/ffc45f599616864ddd940131844ab3e9/", "trainings/speeds.json",
           "palettes/81b637d8fcd2c6da6359")  # fmt: skip
-RUNNING_STUDIO = (FILE_NAME, "studio.lock", "secret")
+RUNNING_STUDIO = (FILE_NAME, "studio.lock", "secret", ".reserve")
 
 
 def files_in(home: Path) -> dict[str, bytes]:
