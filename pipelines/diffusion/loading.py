@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from diffusers import AutoPipelineForText2Image, DiffusionPipeline
@@ -25,6 +26,7 @@ from pipelines.core.errors import Busy, Unavailable
 from pipelines.core.messages import Message
 from pipelines.core.paths import ASSETS, HUB_FOLDER
 from pipelines.diffusion.hashes import model_hash
+from pipelines.diffusion.openvino.decoder import OpenVINODecoder, can_decode
 from pipelines.diffusion.openvino.unet import OpenVINOUNet, worth_it
 from pipelines.diffusion.single_file import CONFIGS, from_file
 from pipelines.models.catalog import ModelEntry
@@ -75,6 +77,8 @@ class DiffusionModel:
         self.hash: str | None = None
         self.learned: dict[str, str] = {}
         self._fast_unet: OpenVINOUNet | None = None
+        self._networks: Path | None = None
+        self._decoders: WeakKeyDictionary[Any, OpenVINODecoder] = WeakKeyDictionary()
         self._lock = threading.Lock()
         self._painting, self._changing = 0, False
         self.dtype = self.unet.dtype
@@ -93,13 +97,31 @@ class DiffusionModel:
         return self._fast_unet or getattr(self.pipe, "unet", None) or self.pipe.transformer
 
     def accelerate(self, folder: Path, notes: Notes) -> None:
-        """Let the U-Net run through OpenVINO where that pays; ``folder`` keeps what it makes."""
+        """Let U-Net and decoder run through OpenVINO where that pays.
+
+        Args:
+            folder: keeps what it makes.
+        """
+        self._networks = folder
         unet = getattr(self.pipe, "unet", None)
         if unet is not None and worth_it(unet, self.device):
             preparing = Message("Preparing {model} for this processor", model=self.entry.title)
             self._fast_unet = OpenVINOUNet(
                 unet, folder, on_converting=lambda: notes(preparing, None)
             )
+
+    def decoder_of(self, vae: Any) -> OpenVINODecoder | None:
+        """What decodes in an autoencoder's place, made the first time; None: it does so itself."""
+        if self._networks is None or not can_decode(vae, self.device):
+            return None
+        if vae not in self._decoders:
+            self._decoders[vae] = OpenVINODecoder(vae, self._networks)
+        return self._decoders[vae]
+
+    def prepares_decoding(self, vae: Any) -> bool:
+        """Whether :meth:`decoder_of` would make something first, which takes seconds."""
+        is_missing = self._networks is not None and vae not in self._decoders
+        return is_missing and can_decode(vae, self.device)
 
     @contextmanager
     def in_torch(self) -> Iterator[None]:
@@ -148,7 +170,8 @@ class DiffusionModel:
         ]
         if self.offloaded and self.device != "cpu":
             return max(sizes)
-        return sum(sizes) + (self._fast_unet.nbytes if self._fast_unet else 0)
+        networks = [*([self._fast_unet] if self._fast_unet else []), *self._decoders.values()]
+        return sum(sizes) + sum(network.nbytes for network in networks)
 
     def to(self, device: str) -> None:
         """Move all weights, ``"cpu"`` meaning that it waits in RAM."""
@@ -164,6 +187,7 @@ class DiffusionModel:
         if self.offloaded:
             self.pipe.remove_all_hooks()
         self.pipe = self._fast_unet = None
+        self._decoders.clear()
         gc.collect()
         empty_cache(self.device)
 

@@ -21,6 +21,7 @@ from pipelines.diffusion.from_picture.repainting import PreviewFrame, Repainting
 from pipelines.diffusion.from_picture.requests import FromPicture
 from pipelines.diffusion.from_picture.steps import DENSEST, count_steps
 from pipelines.diffusion.hires.requests import Hires
+from pipelines.diffusion.latents.decoders import fast_decoder
 from pipelines.diffusion.latents.noise import starting_noise
 from pipelines.diffusion.latents.overflow import overflow
 from pipelines.diffusion.latents.preview import LONGEST, preview_for
@@ -148,7 +149,8 @@ class Pass:
             asked = settings.from_picture
             weight = 1.0 if asked is None else asked.mask_weight
             predict.beside = shown_beside(model, repainting, size, weight)
-        if isinstance(model.unet, OpenVINOUNet) and not model.unet.is_ready(noise.shape[1:]):
+        is_new = isinstance(model.unet, OpenVINOUNet) and not model.unet.is_ready(noise.shape[1:])
+        if is_new or model.prepares_decoding(fast_decoder(model) or model.pipe.vae):
             note = Message("Preparing {model} for this size", model=model.entry.title)
             yield done, total, note
         arguments = step_arguments(self._scheduler, self._sampler, self._generators, settings.eta)

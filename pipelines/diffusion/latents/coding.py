@@ -20,6 +20,9 @@ def decode(
 ) -> torch.Tensor:
     """Pictures from latents, in the precision of the model and, if that overflows, in float32.
 
+    On a CPU, a whole picture goes through OpenVINO where :meth:`DiffusionModel.decoder_of` has a
+    network; its pixels differ from PyTorch's by rounding.
+
     Half-precision autoencoders (SDXL's is known for it) can give NaN, which shows as a black
     picture.
 
@@ -36,7 +39,8 @@ def decode(
     video = hasattr(vae.config, "z_dim")  # as its kind calls its channels
     if video:  # a picture is one of a single frame
         latents = latents.unsqueeze(2)
-    images = vae.decode(latents.to(vae.dtype)).sample
+    network = None if getattr(vae, "use_tiling", False) else model.decoder_of(vae)
+    images = network(latents) if network else vae.decode(latents.to(vae.dtype)).sample
     if not torch.isfinite(images).all():
         dtype = vae.dtype
         vae.to(torch.float32)

@@ -1,6 +1,7 @@
-"""A small network on a CPU through OpenVINO: about a quarter of PyTorch's time.
+"""A network on a CPU through OpenVINO: about a quarter of PyTorch's time, where it is small.
 
-Every row of a batch is an inference of its own, two of them at a time on half of the cores each.
+Every row of a batch is an inference of its own, usually two of them at a time on half of the cores
+each.
 For a UNet and the two halves of guidance that is faster than all cores on a batch (by 8 % on two
 cores) or on one after the other (by 25 %), a picture is the same alone and in a batch, and there is
 one network for all batch sizes.
@@ -46,6 +47,8 @@ class RowNetwork:
         folder: where converted networks are kept; made if missing.
         precision: ``"f32"`` or ``"bf16"``; None takes bf16 where the CPU computes in it.
         on_converting: as :func:`convert_or_load` takes it.
+        streams: rows at a time.
+        sizes: for how many sizes it is kept compiled, each with a copy of the weights.
 
     Attributes:
         network: the ``openvino.Model``, not compiled, of free sizes.
@@ -59,10 +62,12 @@ class RowNetwork:
         folder: Path,
         precision: str | None = None,
         on_converting: Callable[[], None] = lambda: None,
+        streams: int = STREAMS,
+        sizes: int = _KEPT_SIZES,
     ) -> None:
         network = convert_or_load(module, tuple(example), facts, folder, on_converting)
         weight_bytes = sum(parameter.nbytes for parameter in module.parameters())
-        self._begin(network, weight_bytes, precision)
+        self._begin(network, weight_bytes, precision, streams, sizes)
 
     @classmethod
     def of(cls, network: Any, weight_bytes: int, precision: str | None = None) -> RowNetwork:
@@ -71,13 +76,21 @@ class RowNetwork:
         rows._begin(network, weight_bytes, precision)
         return rows
 
-    def _begin(self, network: Any, weight_bytes: int, precision: str | None) -> None:
+    def _begin(
+        self,
+        network: Any,
+        weight_bytes: int,
+        precision: str | None,
+        streams: int = STREAMS,
+        sizes: int = _KEPT_SIZES,
+    ) -> None:
         from pipelines.core.quiet_openvino import openvino
 
         self._core = openvino.Core()
         self.network, self._weight_bytes = network, weight_bytes
         self._compiled: dict[tuple[Any, ...], list[Any]] = {}
-        self._options = {"NUM_STREAMS": str(STREAMS)}
+        self._streams, self._sizes = streams, sizes
+        self._options = {"NUM_STREAMS": str(streams)}
         if precision:
             self._options["INFERENCE_PRECISION_HINT"] = precision
 
@@ -120,9 +133,9 @@ class RowNetwork:
                 }
             )
             compiled = self._core.compile_model(network, "CPU", self._options)
-            while len(self._compiled) >= _KEPT_SIZES:
+            while len(self._compiled) >= self._sizes:
                 self._compiled.pop(next(iter(self._compiled)))
-            self._compiled[shapes] = [compiled.create_infer_request() for _ in range(STREAMS)]
+            self._compiled[shapes] = [compiled.create_infer_request() for _ in range(self._streams)]
         return self._compiled[shapes]
 
 

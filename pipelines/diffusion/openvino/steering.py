@@ -23,7 +23,7 @@ from pipelines.diffusion.openvino.rows import RowNetwork, convert_or_load
 ToConvert = tuple[torch.nn.Module, tuple[torch.Tensor, ...], dict[str, Any]]
 """A module, its inputs of one row and its facts, as :class:`RowNetwork` takes them."""
 
-_TRACED_SIDE = 16  # of latents; the networks take other sizes
+TRACED_SIDE = 16  # of latents; the networks take other sizes
 _KEPT_JOINTS = 4
 """Combinations of ControlNets and adapters whose networks are kept; one takes seconds to make."""
 
@@ -218,7 +218,7 @@ def _leave_out(summand: Any) -> None:
 def controlnet_to_convert(net: ControlNetModel) -> ToConvert:
     """A ControlNet whose hint encoder has been taken off."""
     config = net.config
-    hint = torch.zeros(1, config.block_out_channels[0], _TRACED_SIDE, _TRACED_SIDE)
+    hint = torch.zeros(1, config.block_out_channels[0], TRACED_SIDE, TRACED_SIDE)
     facts = {"kind": "controlnet", **config}
     return _Control(net).float(), (*traced_inputs(config), hint), facts
 
@@ -226,7 +226,7 @@ def controlnet_to_convert(net: ControlNetModel) -> ToConvert:
 def steered_unet_to_convert(unet: UNet2DConditionModel) -> ToConvert:
     """A UNet with inputs for a ControlNet's residuals and an adapter's maps."""
     config = unet.config
-    example = (*traced_inputs(config), *_residuals(config, 1, (_TRACED_SIDE,) * 2))
+    example = (*traced_inputs(config), *_residuals(config, 1, (TRACED_SIDE,) * 2))
     return _Steered(unet).float(), example, {"kind": "steered unet", **config}
 
 
@@ -262,7 +262,7 @@ class _Control(torch.nn.Module):
 def traced_inputs(config: Any) -> tuple[torch.Tensor, ...]:
     """Sample, timestep and text of one row."""
     return (
-        torch.zeros(1, config.in_channels, _TRACED_SIDE, _TRACED_SIDE),
+        torch.zeros(1, config.in_channels, TRACED_SIDE, TRACED_SIDE),
         torch.tensor(500.0),
         torch.zeros(1, 77, config.cross_attention_dim),
     )

@@ -39,6 +39,7 @@ def linear_model():
         factor=8,
         device="cpu",
         home=None,
+        decoder_of=lambda vae: None,
     )
 
 
