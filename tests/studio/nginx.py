@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.needs import NGINX
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, wait_until
 
 # What Gradio's own guide recommends ("Running Gradio on your web server with nginx").
 AS_GRADIO_S_GUIDE = """
@@ -70,8 +69,9 @@ def nginx(
         https: it speaks https with a certificate that it signs itself.
     """
     folder.mkdir(exist_ok=True)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setblocking(False)
+    port = listener.getsockname()[1]
     text = CONFIGURATION.format(
         # Started by root, its workers would be nobody's, who may not write into the folder.
         user="user root;" if os.geteuid() == 0 else "",
@@ -85,17 +85,20 @@ def nginx(
     )
     (folder / "nginx.conf").write_text(text)
     command = [NGINX, "-p", folder, "-e", folder / "error.log", "-c", folder / "nginx.conf"]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    # It takes the listener over, as from an older nginx: the port is never free for others.
+    inherited = os.environ | {"NGINX": f"{listener.fileno()};"}
+    process = subprocess.Popen(
+        command, stderr=subprocess.DEVNULL, env=inherited, pass_fds=[listener.fileno()]
+    )
     try:
-        end = time.monotonic() + PATIENCE
-        while not _answers(port):
+        with listener:
+            pid = folder / "pid"
+            wait_until(lambda: process.poll() is not None or (pid.exists() and pid.read_text()))
             assert process.poll() is None, (folder / "error.log").read_text()
-            assert time.monotonic() < end
-            time.sleep(0.02)
         yield f"{'https' if https else 'http'}://127.0.0.1:{port}{path.rstrip('/')}"
     finally:
         process.terminate()
-        process.wait()
+        process.wait(PATIENCE)
 
 
 def readme_recipe() -> str:
@@ -103,14 +106,6 @@ def readme_recipe() -> str:
     text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     lines = text.partition("```nginx\n")[2].partition("```")[0].splitlines()[1:-1]
     return "\n".join(line for line in lines if "proxy_pass" not in line)
-
-
-def _answers(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port)).close()
-    except ConnectionRefusedError:
-        return False
-    return True
 
 
 def _certificate(folder: Path) -> str:

@@ -21,6 +21,7 @@ from pipelines.chat.events import Reading, Words
 from pipelines.chat.requests import STARTER, ChatRequest, CompletionRequest
 from pipelines.core.errors import NotFound, Stopped, Unavailable
 from pipelines.core.events import Progress, Result
+from tests.patience import wait_until
 from tests.pipelines.chat.conftest import SHORT, TINY, make_cache
 
 BOTH = pytest.mark.parametrize("model", [STARTER, TINY], ids=["llama.cpp", "transformers"])
@@ -108,11 +109,11 @@ def test_odds_are_told_when_they_are_asked_for(chat_cache, model):
         assert [o.logprob for o in each.top] == sorted((o.logprob for o in each.top), reverse=True)
 
 
-def stopped_at_the_first_word(cache, model) -> int:
+def stopped_at_the_first_word(cache, request) -> int:
     """How many words came until :class:`Stopped`."""
     stop, seen = threading.Event(), 0
     try:
-        for event in run(request_of("Tell a long story.", model=model), cache, stop):
+        for event in run(request, cache, stop):
             if isinstance(event, Words):
                 seen += 1
                 stop.set()
@@ -123,26 +124,52 @@ def stopped_at_the_first_word(cache, model) -> int:
 
 @BOTH
 def test_a_stop_ends_the_words_at_once(chat_cache, model):
-    assert stopped_at_the_first_word(chat_cache, model) == 1
+    request = request_of("Tell a long story.", model=model)
+    assert stopped_at_the_first_word(chat_cache, request) == 1
 
 
 def test_a_stop_ends_the_computing_within_a_token(chat_cache):
     with chat_cache.lease(CACHE_PREFIX + STARTER) as held:
-        stopped_at_the_first_word(chat_cache, STARTER)
         worker = psutil.Process(held._process.id)
-        time.sleep(0.2)  # a token on a busy machine
-        before = worker.cpu_times().user
-        time.sleep(1)
 
-        assert worker.cpu_times().user - before < 0.2
+        def seconds() -> float:
+            return worker.cpu_times().user
+
+        def counting(tokens: int) -> CompletionRequest:
+            """Counted on for so many tokens, of which none is the last by itself."""
+            fields = {"temperature": 0, "repetition_penalty": 1, "max_new_tokens": tokens}
+            return CompletionRequest(prompt="1, 2, 3, 4,", model=STARTER, **fields)
+
+        before = seconds()
+        assert list(run(counting(50), chat_cache, threading.Event()))
+        fifty = seconds() - before  # however slow or busy the machine is
+        before = seconds()
+        stopped_at_the_first_word(chat_cache, counting(2000))
+
+        def rests() -> bool:
+            now = seconds()
+            time.sleep(0.3)
+            return seconds() == now
+
+        wait_until(rests)
+        assert seconds() - before < fifty / 2
 
 
 def test_a_stop_is_seen_while_a_long_prompt_is_read(chat_cache):
     stop = threading.Event()
-    threading.Timer(0.3, stop.set).start()
+    read = []
+
+    def stopped_while_it_reads() -> None:
+        request = request_of("word " * 3500, model=STARTER, max_new_tokens=1)
+        for event in run(request, chat_cache, stop):
+            assert not isinstance(event, Words)
+            if isinstance(event, Reading):
+                read.append((event.done, event.total))
+                stop.set()
 
     with pytest.raises(Stopped):
-        list(run(request_of("word " * 3500, model=STARTER, max_new_tokens=1), chat_cache, stop))
+        stopped_while_it_reads()
+    assert read[-1][0] < read[-1][1]
 
 
 def test_an_answer_is_gone_on_with_word_for_word(ask):

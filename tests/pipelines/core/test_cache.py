@@ -206,19 +206,17 @@ def test_off_cuda_nothing_waits_in_ram():
 def test_an_error_in_loading_reaches_everyone_who_waits_and_the_next_request_tries_again():
     broken, asked = threading.Event(), []
     broken.set()
-    barrier = threading.Barrier(5)
 
     def load(name, device, notes):
         asked.append(name)
         if broken.is_set():
-            time.sleep(0.1)
+            wait_until(lambda: cache._slots[name].waiting == 5)
             raise Unavailable("{model} is not here.", model=name)
         return Weights(name, device)
 
     cache, errors = make(load), []
 
     def ask():
-        barrier.wait()
         try:
             use(cache, "a")
         except Unavailable as error:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import time
 
 import psutil
 import pytest
 
 from pipelines.core import processes
 from pipelines.core.errors import OutOfMemory, UserError
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, wait_until
 
 # As `accelerate launch`, a process that starts another, which loads for a long time.
 STARTING = """
@@ -37,13 +36,6 @@ with folder.hold():
 @pytest.fixture
 def folder(tmp_path):
     return processes.WorkFolder(tmp_path)
-
-
-def wait_until(condition):
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +72,7 @@ def test_process_that_takes_steps_may_save_what_it_has(folder, monkeypatch):
         events.append(line["event"])
         stop.set()
     assert events == ["step", "stopping", "saved"]
-    assert process.wait() == 0
+    assert process.wait(PATIENCE) == 0
 
 
 TRACEBACK = """Traceback (most recent call last):

@@ -19,6 +19,11 @@ from pipelines.dreambooth.folder import TrainingFolder
 folder = TrainingFolder.at(Path(sys.argv[1]))
 def step(n):
     folder.report("step", step=n, loss=0.5, rate=1e-4, memory=1, at=time.time())
+def until(holds):
+    end = time.monotonic() + {patience}
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 with folder.hold() as mine:
     assert mine
 {body}

@@ -25,6 +25,7 @@ from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.dreambooth.trainer import Trainer, make_accelerator
 from pipelines.models.catalog import Catalog
 from tests.conftest import TINY
+from tests.patience import PATIENCE
 from tests.pipelines.dreambooth.acting import SCRIPT, with_steps
 from tests.pipelines.dreambooth.forked import Forked
 
@@ -159,7 +160,7 @@ def make_launcher(tmp_path: Path):
     def make(body: str):
         script = tmp_path / "acting.py"
         lines = "\n".join("    " + line for line in body.strip().splitlines())
-        script.write_text(SCRIPT.format(root=str(ROOT), body=lines))
+        script.write_text(SCRIPT.format(root=str(ROOT), patience=PATIENCE, body=lines))
 
         def launch(folder, request, device, offline) -> Forked:
             return Forked(script, folder.path, folder.log)

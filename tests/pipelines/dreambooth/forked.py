@@ -27,7 +27,10 @@ class Forked:
     """A process that runs a script, with as much of :class:`subprocess.Popen` as is asked of it."""
 
     def __init__(self, script: Path, argument: Path, log: Path) -> None:
-        self._process = CONTEXT.Process(target=_run, args=(str(script), str(argument), str(log)))
+        # A daemon ends with the tests, should one fail before it has let it go.
+        self._process = CONTEXT.Process(
+            target=_run, args=(str(script), str(argument), str(log)), daemon=True
+        )
         self._process.start()
         self.pid = self._process.pid
 

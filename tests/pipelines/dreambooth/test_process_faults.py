@@ -22,8 +22,7 @@ def test_a_stop_is_passed_on_and_what_was_learnt_is_in_the_library(
 ):
     launch = make_launcher(f"""
 step(1)
-while not folder.is_stopping:
-    time.sleep(0.05)
+until(lambda: folder.is_stopping)
 import shutil
 shutil.copytree({str(training_result)!r}, folder.result)
 folder.report("stopped")
@@ -47,8 +46,7 @@ folder.report("stopped")
 
 def test_a_stop_before_the_first_step_leaves_the_library_empty(ask, home, cache, make_launcher):
     launch = make_launcher("""
-while not folder.is_stopping:
-    time.sleep(0.05)
+until(lambda: folder.is_stopping)
 """)
     stop = threading.Event()
     stop.set()

@@ -14,7 +14,7 @@ from pipelines.core.events import Progress, Result
 from pipelines.diffusion.lora.library import LoraLibrary
 from pipelines.dreambooth import process
 from pipelines.dreambooth.folder import TrainingFolder
-from tests.patience import wait_until
+from tests.patience import PATIENCE, wait_until
 from tests.pipelines.dreambooth.acting import follow, never, with_steps
 
 
@@ -26,8 +26,7 @@ def test_a_trainer_that_outlived_its_studio_is_followed_again(
     folder.begin(request)
     child = make_launcher(f"""
 step(1)
-while not (folder.path / "go").exists():
-    time.sleep(0.05)
+until(lambda: (folder.path / "go").exists())
 step(2)
 import shutil
 shutil.copytree({str(training_result)!r}, folder.result)
@@ -38,7 +37,7 @@ shutil.copytree({str(training_result)!r}, folder.result)
         events.append(event)
         if event.__class__ is Progress and event.step == 1:
             (folder.path / "go").touch()
-    child.wait()
+    child.wait(PATIENCE)
     assert isinstance(events[-1], Result)
     assert [e.step for e in events if isinstance(e, Progress) and e.note is None] == [1, 2]
 
@@ -55,7 +54,7 @@ def follow_child(request, cache, child, launch, then=None) -> Result:
     if then is not None:
         then()
     kept += events
-    child.wait()
+    child.wait(PATIENCE)
     assert isinstance(kept[-1], Result)
     return kept[-1]
 
@@ -70,8 +69,7 @@ def test_a_trainer_that_a_closing_studio_had_stopped_is_started_again(
     folder.ask_to_stop()
     child = make_launcher(f"""
 step(40)
-while not (folder.path / "go").exists():
-    time.sleep(0.05)
+until(lambda: (folder.path / "go").exists())
 import json, shutil
 shutil.copytree({str(training_result)!r}, folder.result)
 about = json.loads((folder.result / "about.json").read_text()) | {{"steps": 40}}
@@ -99,8 +97,7 @@ def test_one_that_was_stopped_before_its_first_step_is_started_again(
     folder.begin(request)
     folder.ask_to_stop()
     child = make_launcher("""
-while not (folder.path / "go").exists():
-    time.sleep(0.05)
+until(lambda: (folder.path / "go").exists())
 folder.report("stopped")
 """)(folder, request, "cpu", True)
     at_work(folder)
@@ -119,8 +116,7 @@ def test_one_that_has_not_seen_yet_that_it_should_stop_goes_on(
     folder.begin(request)
     folder.ask_to_stop()
     child = make_launcher(f"""
-while not (folder.path / "go").exists():
-    time.sleep(0.05)
+until(lambda: (folder.path / "go").exists())
 assert not folder.is_stopping
 import shutil
 shutil.copytree({str(training_result)!r}, folder.result)
@@ -139,8 +135,7 @@ def test_an_error_of_an_earlier_run_is_not_that_of_a_trainer_that_is_found_at_wo
     earlier = {"template": "the disk was full", "values": {}}
     folder.report("error", kind="UserError", message=earlier)
     child = make_launcher(f"""
-while not (folder.path / "go").exists():
-    time.sleep(0.05)
+until(lambda: (folder.path / "go").exists())
 if {forgets}:
     folder.forget_after(0)
 step(1)
@@ -156,15 +151,14 @@ def test_an_error_of_a_trainer_that_is_found_at_work_is_said(ask, home, cache, m
     folder = TrainingFolder(home, request.training)
     folder.begin(request)
     child = make_launcher("""
-while not (folder.path / "go").exists():
-    time.sleep(0.05)
+until(lambda: (folder.path / "go").exists())
 folder.report("error", kind="UserError", message={"template": "the disk is full", "values": {}})
 sys.exit(1)
 """)(folder, request, "cpu", True)
     at_work(folder)
     with pytest.raises(UserError, match="the disk is full"):
         follow_child(request, cache, child, never, (folder.path / "go").touch)
-    child.wait()
+    child.wait(PATIENCE)
 
 
 def test_a_stop_that_a_person_asks_of_a_trainer_that_is_found_at_work_is_one(
@@ -174,8 +168,7 @@ def test_a_stop_that_a_person_asks_of_a_trainer_that_is_found_at_work_is_one(
     folder = TrainingFolder(home, request.training)
     folder.begin(request)
     child = make_launcher(f"""
-while not folder.is_stopping:
-    time.sleep(0.05)
+until(lambda: folder.is_stopping)
 import shutil
 shutil.copytree({str(with_steps(training_result, 40))!r}, folder.result)
 folder.report("stopped")
@@ -184,6 +177,6 @@ folder.report("stopped")
     stop.set()
     with pytest.raises(Stopped):
         follow(request, cache, stop, never)
-    child.wait()
+    child.wait(PATIENCE)
     (record,) = LoraLibrary(home).own("local")
     assert record.training == request.training

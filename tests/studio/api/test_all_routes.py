@@ -22,6 +22,7 @@ from studio.api.access import OPEN_PATHS, SAFE_METHODS
 from studio.app import build_app, open_studio
 from studio.core.services import Options
 from studio.features.training.training_jobs import TrainingFolder
+from tests.patience import PATIENCE
 from tests.pipelines.diffusion.lora import files
 from tests.studio.live import TINY, live_studio, options_for, paint, sentence, wait_for
 from tests.studio.people import ACCOUNTS
@@ -274,7 +275,7 @@ def test_an_api_key_opens_the_programs_doors_alone(routes, things, studio):
     owner = studio[0].accounts.owner_of_key("local")
     _, key = studio[0].keys.make(owner, "test")
     headers = {"authorization": f"Bearer {key}"}
-    with httpx.Client(base_url=studio[1], headers=headers, timeout=60) as program:
+    with httpx.Client(base_url=studio[1], headers=headers, timeout=PATIENCE) as program:
         for route in routes:
             if route.template not in OPEN and not route.template.startswith("/v1/"):
                 with program.stream(route.method, route.path(things)) as answer:

@@ -21,7 +21,7 @@ from pipelines.chat.events import Words
 from pipelines.chat.requests import STARTER, ChatRequest, CompletionRequest
 from pipelines.core.errors import Busy, Refused, Stopped, Unavailable
 from pipelines.core.paths import ROOT
-from tests.patience import PROMPTLY
+from tests.patience import PATIENCE, PROMPTLY
 from tests.pipelines.chat.backends.providers import delta, provider, reply, stream_events
 from tests.pipelines.chat.conftest import make_cache
 
@@ -140,10 +140,12 @@ def test_a_server_that_is_down_is_named_with_the_reason(far):
 
 
 def test_a_server_that_says_nothing_is_given_up(far, provider_at):
-    url = provider_at(lambda handler: time.sleep(3))
+    over = threading.Event()
+    url = provider_at(lambda handler: over.wait(PATIENCE))
 
     with pytest.raises(Unavailable, match="said nothing for 1 seconds"):
         answer(request_of(), far(url, timeout=1))
+    over.set()
 
 
 def test_a_stop_does_not_wait_for_a_slow_server(far, provider_at):

@@ -30,7 +30,7 @@ from studio.core.jobs.record import CANCELLED, DONE
 from studio.core.quota import Quota
 from studio.core.settings import StoredSettings
 from studio.core.store import Store
-from tests.patience import PATIENCE
+from tests.patience import wait_until
 from tests.studio.engines import Draw, DrawRequest
 
 ANN, BEN = Owner("ann", "Ann", is_host=False), Owner("ben", "Ben", is_host=False)
@@ -63,12 +63,8 @@ class Desk:
         ]
 
     def wait_for_end(self, job):
-        end = time.monotonic() + PATIENCE
-        while time.monotonic() < end:
-            if (now := self.jobs.get(job.owner, job.id)).ended:
-                return now
-            time.sleep(0.005)
-        raise AssertionError(f"still {now.state}")
+        wait_until(lambda: self.jobs.get(job.owner, job.id).ended)
+        return self.jobs.get(job.owner, job.id)
 
 
 @pytest.fixture
@@ -86,8 +82,7 @@ def test_chosen_pictures_are_deleted_while_the_device_is_busy_and_others_stay(de
     desk.draw.hold.clear()
     desk.jobs.start()
     drawing = desk.jobs.submit(ANN.id, "draw", DrawRequest())
-    while desk.jobs.position(drawing.id) != 0:
-        time.sleep(0.005)
+    wait_until(lambda: desk.jobs.position(drawing.id) == 0)
     path = desk.gallery.path(ANN.id, mine[0])
     done = desk.wait_for_end(desk.deletions.begin(ANN, [*mine[:-1], *others, "gone"]))
     assert (done.state, done.result["deleted"]) == (DONE, AT_ONCE + 2)

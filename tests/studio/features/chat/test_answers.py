@@ -24,7 +24,7 @@ from studio.features.chat.answers.progress import AnswerProgress
 from studio.features.chat.conversations import Conversations
 from studio.features.chat.records import Stale
 from tests.clock import set_clock
-from tests.patience import PROMPTLY, wait_until
+from tests.patience import PATIENCE, PROMPTLY, wait_until
 from tests.studio.features.chat.answering import ASK, ask, count_unfinished, wait_for_end
 from tests.studio.features.chat.parrot import Parrot
 from tests.studio.features.chat.talk import ANN, BEN, Talk
@@ -113,11 +113,11 @@ def test_a_watcher_sees_the_phases_without_the_database(conversations, talk):
     wait_until(lambda: live.view().tokens == 2)
     view = live.view()
     assert (view.phase, view.text, view.characters) == ("writing", "Hé", 2)
-    assert 0 <= view.first_token_seconds < 5
+    assert 0 <= view.first_token_seconds < PATIENCE
     version = live.version
     assert not live.wait(version, 0.05), "nothing is new"
     parrot.allow(1)
-    assert live.wait(version, 5)
+    assert live.wait(version, PATIENCE)
     assert live.view(since=2).text == "llo "
     wait_until(lambda: live.ended)
     assert live.text == "Héllo "
@@ -311,8 +311,8 @@ answers = Answers(conversations, Parrot([f"{at} " for at in range(10_000)], seco
 row = answers.start("ann", talk.id, talk.say("count").id)
 live = answers.live("ann", row)
 while True:
-    print(live.view().tokens, flush=True)
-    time.sleep(0.01)
+    print(len(conversations.message("ann", row).content.split()), flush=True)
+    time.sleep(0.05)
 """
 
 
@@ -320,13 +320,13 @@ def test_after_kill_9_the_words_are_there_up_to_the_last_that_were_kept(tmp_path
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE
     )
-    tokens = 0
-    while tokens < 150:
-        tokens = int(process.stdout.readline())
+    kept = 0
+    while kept < 100:
+        kept = int(process.stdout.readline())
     os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.wait(PATIENCE)
     for line in process.stdout:
-        tokens = int(line)
+        kept = int(line)
     process.stdout.close()
 
     store = Store(tmp_path)
@@ -338,8 +338,7 @@ def test_after_kill_9_the_words_are_there_up_to_the_last_that_were_kept(tmp_path
     assert answer.state == "interrupted"
     words = answer.content.split()
     assert words == [str(at) for at in range(len(words))], "whole and in order"
-    # 0.01 s a word: half a second is at most 50 of them.
-    assert tokens - 50 <= len(words) <= tokens + 50
+    assert len(words) >= kept, "what stood there once"
     assert [each.id for each in conversations.search(ANN, "99")] == [conversation.id]
     answers.continue_(ANN, answer.id)
     wait_until(lambda: conversations.message(ANN, answer.id).state == "done")

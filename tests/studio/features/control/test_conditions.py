@@ -17,6 +17,7 @@ from studio.core.accounts.accounts import LOCAL_OWNER
 from studio.features.control import conditions
 from studio.features.control.conditions import AT_ONCE, Conditions
 from studio.page.widgets import Visitor
+from tests.patience import PATIENCE, wait_until
 
 PICTURE = "0" * 32
 WITH_WEIGHTS, WITHOUT = "depth_midas", "canny"
@@ -38,15 +39,19 @@ def desk(tmp_path):
 
 @pytest.fixture
 def slow(monkeypatch):
-    """Maps that take a moment; ``slow.most`` is how many were being made at once."""
-    seen = SimpleNamespace(now=0, most=0, lock=threading.Lock())
+    """Maps that take a moment, or until there are ``slow.together``.
+
+    ``slow.most`` is how many were being made at once.
+    """
+    seen = SimpleNamespace(now=0, most=0, together=1, lock=threading.Lock())
 
     def condition_map(request, size, home, cache, stop):
         with seen.lock:
             seen.now += 1
             seen.most = max(seen.most, seen.now)
         yield Progress(0, 1, note=Message("Reading the picture: {preprocessor}", preprocessor="x"))
-        time.sleep(0.05)
+        wait_until(lambda: seen.most >= seen.together)
+        time.sleep(0.05)  # in which more than may be would come
         with seen.lock:
             seen.now -= 1
         yield Image.new("RGB", size)
@@ -63,7 +68,7 @@ def ask_for(desk, preprocessor, count):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(PATIENCE)
 
 
 def test_maps_with_weights_are_made_one_at_a_time(desk, slow):
@@ -72,6 +77,7 @@ def test_maps_with_weights_are_made_one_at_a_time(desk, slow):
 
 
 def test_maps_without_weights_are_made_some_at_a_time(desk, slow):
+    slow.together = 2
     ask_for(desk, WITHOUT, 2 * AT_ONCE)
     assert 1 < slow.most <= AT_ONCE
 
