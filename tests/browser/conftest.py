@@ -14,7 +14,7 @@ from pipelines.core.events import Progress
 from studio.app import warm_up
 from studio.core.jobs import worker
 from studio.features.clustering.results import animation_runs
-from tests.browser.page.settled import be_patient
+from tests.browser.page.traffic import be_patient
 from tests.needs import CHROMIUM
 from tests.patience import PATIENCE
 from tests.studio.live import live_studio, options_for, paint

@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.page.settled import wait_until_settled
+from tests.browser.page.traffic import wait_until_settled
 from tests.patience import wait_until
 from tests.studio.live import TINY
 

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from studio.core.accounts.accounts import LOCAL_OWNER
-from tests.browser.page.settled import wait_until_settled
+from tests.browser.page.traffic import wait_until_settled
 from tests.browser.teaching import open_teach_tab, photos_of, take_examples, tidy, upload
 from tests.patience import PATIENCE
 from tests.studio.live import TINY, settings

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageDraw
 from playwright.sync_api import Page, expect
 
-from tests.browser.page.settled import TWO_FRAMES, wait_until_settled
+from tests.browser.page.traffic import TWO_FRAMES, wait_until_settled
 from tests.patience import PATIENCE
 
 PLOT = "window.atelierPlots?.['cluster-plot']?.state()"

@@ -135,16 +135,16 @@ def test_a_stop_ends_the_computing_within_a_token(chat_cache):
         def seconds() -> float:
             return worker.cpu_times().user
 
-        def counting(tokens: int) -> CompletionRequest:
+        def count_on(tokens: int) -> CompletionRequest:
             """Counted on for so many tokens, of which none is the last by itself."""
             fields = {"temperature": 0, "repetition_penalty": 1, "max_new_tokens": tokens}
             return CompletionRequest(prompt="1, 2, 3, 4,", model=STARTER, **fields)
 
         before = seconds()
-        assert list(run(counting(50), chat_cache, threading.Event()))
+        assert list(run(count_on(50), chat_cache, threading.Event()))
         fifty = seconds() - before  # however slow or busy the machine is
         before = seconds()
-        stopped_at_the_first_word(chat_cache, counting(2000))
+        stopped_at_the_first_word(chat_cache, count_on(2000))
 
         def rests() -> bool:
             now = seconds()
