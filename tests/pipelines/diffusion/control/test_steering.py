@@ -60,9 +60,9 @@ def run_request(control_cache, sketch, monkeypatch):
     seen: list[torch.Tensor] = []
     decode = text_to_image.decode
 
-    def record(model, latents):
+    def record(model, latents, *decoder):
         seen.append(latents.clone())
-        return decode(model, latents)
+        return decode(model, latents, *decoder)
 
     monkeypatch.setattr(text_to_image, "decode", record)
 
