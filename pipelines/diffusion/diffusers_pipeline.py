@@ -11,7 +11,7 @@ import inspect
 import queue
 import threading
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +30,8 @@ from pipelines.diffusion.from_picture.outpainting import resize_to
 from pipelines.diffusion.from_picture.repainting import PreviewFrame, Repainting, open_repainting
 from pipelines.diffusion.from_picture.steps import DENSEST, count_steps
 from pipelines.diffusion.hires.second_pass import (
+    FirstPictures,
+    encode_pictures,
     enlarged_latents,
     enlarged_pictures,
     second_pass,
@@ -61,6 +63,7 @@ def batch(
     seeds: list[int],
     words: Sequence[Words] | None = None,
     upscaler: Network | None = None,
+    begun: FirstPictures | None = None,
 ) -> Generator[tuple[int, int, Image.Image | None], None, list[Image.Image]]:
     """One batch by the model's own pipeline; closing the generator stops it within one step.
 
@@ -70,17 +73,18 @@ def batch(
     Args:
         words: each picture's own; None: those of the settings.
         upscaler: between the passes of a request with ``hires``, where a network enlarges.
+        begun: what another model's first pass has made of them; then there is only the second.
 
     Raises:
         BadRequest: the size does not fit the model's patches.
     """
     settings = resize_to(settings, model.home)
-    first = _open_first(model, settings)
+    first = _open_first(model, settings, begun)
     if first.run:
         _check_size(model, settings)
     each = first.run
     if settings.hires is not None:
-        second = second_pass(settings)
+        second = second_pass(settings, first.alike)
         _check_size(model, second)
         each += count_steps(settings.hires, second.steps, DENSEST)[1]
     images = []
@@ -88,6 +92,8 @@ def batch(
         own: dict[str, Any] = words[done]._asdict() if words else {}
         if settings.variation is not None:
             own["variation"] = further_on(settings.variation, done)
+        if begun is not None:
+            first = replace(first, painted=begun.take(1)[0])
         painting = _picture(model, settings.model_copy(update=own), seed, first, upscaler)
         try:
             while True:
@@ -109,6 +115,8 @@ class _First:
         repainting: the picture that it changes; None: there is none.
         beginning: what of that it begins with.
         shown: the pictures that the model is shown with an instruction.
+        painted: what another model has made of it; None: this one makes it.
+        alike: that model, if there is one, is of the same family.
     """
 
     steps: int
@@ -116,13 +124,21 @@ class _First:
     repainting: Repainting | None = None
     beginning: Beginning | None = None
     shown: Sequence[Image.Image] = ()
+    painted: Image.Image | None = None
+    alike: bool = True
 
 
-def _open_first(model: DiffusionModel, settings: TextToImageRequest) -> _First:
+def _open_first(
+    model: DiffusionModel, settings: TextToImageRequest, begun: FirstPictures | None
+) -> _First:
     asked, steps = settings.from_picture, settings.steps
-    if asked is None:
+    if asked is None and begun is None:
         return _First(steps, steps)
-    repainting = open_repainting(asked, (settings.width, settings.height), model.home)
+    repainting = None
+    if asked is not None:
+        repainting = open_repainting(asked, (settings.width, settings.height), model.home)
+    if begun is not None:
+        return _First(steps, 0, repainting, alike=begun.alike)
     if asked.edit:
         references = [open_input(model.home, id, asked.background) for id in asked.references]
         return _First(steps, steps, repainting, shown=[repainting.base, *references])
@@ -151,22 +167,25 @@ def _picture(
     upscaler: Network | None,
 ) -> Generator[tuple[int, Image.Image | None], None, Image.Image]:
     """One picture in one pass or two: yields the steps done and a preview, returns it."""
-    hires, image, latents = settings.hires, None, None
+    hires, image, latents = settings.hires, first.painted, None
     if first.run:
         own = settings.model_copy(update={"steps": first.steps})
         decodes = hires is None or not hires.is_latent
         painting = _one(model, own, seed, first.beginning, first.shown, decodes)
         frame = PreviewFrame(first.repainting, LONGEST)
         image, latents = yield from _count_on(painting, 0, first.run, frame)
-    if first.repainting is not None and not (first.run and image is None):
+    finishes = first.repainting is not None and first.painted is None
+    if finishes and not (first.run and image is None):
         whole = first.repainting.whole
         image = whole if image is None else first.repainting.finish(image)
     if hires is None:
         return image
-    second = second_pass(settings)
+    second = second_pass(settings, first.alike)
     steps, run = count_steps(hires, second.steps, DENSEST)
     if hires.is_latent:
-        if latents is None:
+        if first.painted is not None:
+            latents = encode_pictures(model, [first.painted])
+        elif latents is None:
             latents = encode_picture(model, first.repainting.base)
         size = (second.height // model.factor, second.width // model.factor)
         latents = enlarged_latents(latents, size, hires.upscaler)

@@ -232,6 +232,8 @@ class TextToImageRequest(Request):
 
     def uses(self) -> Iterator[Use]:
         yield from library_uses(self.model, self.loras)
+        if self.hires is not None:
+            yield from library_uses(self.hires.model)
         if self.from_picture is not None:
             yield from (Use("input", each) for each in self.from_picture.inputs())
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from pipelines.core.errors import BadRequest, validate
+from pipelines.core.matching import find_name
 from pipelines.diffusion.from_picture.editing import resolve_picture
 from pipelines.diffusion.from_picture.sizes import size_step
 from pipelines.diffusion.hires.requests import Hires
@@ -31,7 +32,10 @@ _UNET_ONLY = ("clip_skip", "eta", *GUIDED_ONLY)  # what Atelier's own loop alone
 
 
 def resolve(
-    request: TextToImageRequest, entry: ModelEntry, samplers: Samplers
+    request: TextToImageRequest,
+    entry: ModelEntry,
+    samplers: Samplers,
+    second: ModelEntry | None = None,
 ) -> TextToImageRequest:
     """The request with size, steps, guidance, sampler, schedule, eta and seed filled in.
 
@@ -39,6 +43,9 @@ def resolve(
     The style is worked into the prompts, so that the picture can be made again after the style has
     been changed. Sampler and schedule stay None for a model that keeps its own scheduler and has no
     picker entry for it.
+
+    Args:
+        second: of the model of the second pass, where that has one of its own.
 
     Raises:
         NotFound: a sampler, schedule or style that does not exist.
@@ -72,7 +79,7 @@ def resolve(
     elif values["guidance"] <= 1:
         values |= {name: _default(name) for name in GUIDED_ONLY}
     if request.hires is not None:
-        values["hires"] = _resolved_hires(request, entry, samplers, values)
+        values["hires"] = _resolved_hires(request, entry, samplers, values, second or entry)
     if entry.family in UNET_FAMILIES:  # others' patches are known when they are here
         check_sides(entry.title, size_step(entry), values["width"], values["height"])
     if request.style is not None:
@@ -83,37 +90,47 @@ def resolve(
 
 
 def _resolved_hires(
-    request: TextToImageRequest, entry: ModelEntry, samplers: Samplers, values: dict[str, Any]
+    request: TextToImageRequest,
+    entry: ModelEntry,
+    samplers: Samplers,
+    values: dict[str, Any],
+    second: ModelEntry,
 ) -> Hires:
-    """The hires pass with the names of sampler and schedule as they are written here.
+    """The hires pass with the names of model, sampler and schedule as they are written here.
 
     Args:
         values: what is known of the first pass.
+        second: of the model of the second one; of another family it has its own defaults.
 
     Raises:
         NotFound, BadRequest: as :func:`resolve` does.
     """
     hires, asked = request.hires, request.from_picture
-    if entry.edits_only:
-        raise BadRequest(
-            "{model} only edits pictures by words, so there is no second pass. Make its result "
-            "larger afterwards.",
-            model=entry.title,
-        )
+    for each in (entry, second):
+        if each.edits_only:
+            raise BadRequest(
+                "{model} only edits pictures by words, so there is no second pass. Make its result "
+                "larger afterwards.",
+                model=each.title,
+            )
     if asked is not None and (asked.mask is not None or asked.outpaint is not None):
         raise BadRequest(
             "A mask, or new sides, and a second pass do not go together: the second one would "
             "change what stays. Paint first, then make the result larger."
         )
     changes: dict[str, Any] = {}
+    if second.name != entry.name:
+        changes["model"] = second.name
+    elif hires.model is not None and find_name(hires.model, [entry.name]) is not None:
+        changes["model"] = None
     width, height = hires.size_for(values["width"], values["height"])
-    step = size_step(entry)
+    step = size_step(second)
     if (width % step or height % step) and not (hires.width or hires.height):
         # Not every size that a scale gives is one of the model's patches.
         width, height = hires.size_for(values["width"], values["height"], step)
         changes |= {"width": width, "height": height}
-    elif entry.family in UNET_FAMILIES:
-        check_sides(entry.title, step, width, height)
+    elif second.family in UNET_FAMILIES:
+        check_sides(second.title, step, width, height)
     if max(width, height) > LARGEST_SIDE:
         raise BadRequest(
             "The second pass would have {width}×{height} pixels; at most {limit} on each side can "
@@ -122,6 +139,8 @@ def _resolved_hires(
             height=height,
             limit=LARGEST_SIDE,
         )
+    if second.family != entry.family:
+        return hires.model_copy(update=changes | _own_solver(request, second, samplers))
     name = hires.sampler or values.get("sampler")
     if name is None:
         if hires.schedule is not None:
@@ -136,6 +155,38 @@ def _resolved_hires(
     if hires.schedule is not None:
         changes["schedule"] = schedule.name
     return hires.model_copy(update=changes)
+
+
+def _own_solver(
+    request: TextToImageRequest, second: ModelEntry, samplers: Samplers
+) -> dict[str, Any]:
+    """Sampler, schedule and guidance of a second pass by a model of another family.
+
+    Those of the first pass mean something else there, or nothing.
+
+    Raises:
+        NotFound, BadRequest: as :func:`resolve` does.
+    """
+    hires = request.hires
+    if request.detail_fix is not None:
+        raise BadRequest(
+            "Details cannot be fixed after a second pass by {model}, a model of another family. "
+            "Fix them afterwards, or choose a second model of the same family.",
+            model=second.title,
+        )
+    asked = request.model_copy(update={"sampler": hires.sampler, "schedule": hires.schedule})
+    sampler = _sampler(asked, second, samplers)
+    changes: dict[str, Any] = {}
+    if hires.guidance is None:
+        changes["guidance"] = second.defaults.guidance
+    if sampler is not None:
+        schedule = samplers.schedule(_schedule(asked, second, samplers, sampler))
+        steps = hires.steps or request.steps or second.defaults.steps
+        check_fit(samplers, sampler, schedule, steps, second.family, second.defaults.sampler)
+        changes |= {"sampler": sampler.name, "schedule": schedule.name, "steps": steps}
+    elif hires.schedule is not None:
+        raise _own_schedule(second, hires.schedule)
+    return changes
 
 
 def _own_schedule(entry: ModelEntry, schedule: str) -> BadRequest:

@@ -8,7 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import diffusers
 import torch
@@ -36,9 +37,12 @@ from pipelines.diffusion.from_picture.repainting import (
 )
 from pipelines.diffusion.from_picture.requests import FromPicture
 from pipelines.diffusion.from_picture.steps import DENSEST, count_steps
+from pipelines.diffusion.hires.own_model import count_pass, of_both_passes
 from pipelines.diffusion.hires.passes import Pass, Steering, say_words
 from pipelines.diffusion.hires.requests import LEAST_LATENT_STRENGTH
 from pipelines.diffusion.hires.second_pass import (
+    FirstPictures,
+    encode_pictures,
     enlarged_latents,
     enlarged_pictures,
     second_pass,
@@ -49,8 +53,10 @@ from pipelines.diffusion.latents.decoders import fast_decoder, missing_decoder, 
 from pipelines.diffusion.latents.overflow import overflow
 from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora.apply import Applied, apply_loras
+from pipelines.diffusion.lora.library import LoraLibrary
 from pipelines.diffusion.lora.session import Apply
 from pipelines.diffusion.lora.tags import list_left_out, uses_of, without_tags
+from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.prompts import count_chunks, is_weighted
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.resolving import GUIDED_ONLY, alone, of_batch, resolve, seeds_of
@@ -61,6 +67,7 @@ from pipelines.diffusion.samplers import (
 )
 from pipelines.diffusion.wording.template import Wording, Words
 from pipelines.diffusion.wording.wildcards import Wildcards
+from pipelines.models.catalog import Catalog, ModelEntry
 from pipelines.upscaling import upscale
 from pipelines.upscaling.catalog import Upscalers
 from pipelines.upscaling.networks import Network
@@ -89,40 +96,146 @@ def run(
         UserError: the request cannot be fulfilled; its sentence says why.
     """
     yield from cache.warm(request.model, stop)
-    with contextlib.ExitStack() as leases:
-        model: DiffusionModel = leases.enter_context(cache.lease(request.model))
+    with contextlib.ExitStack() as lease:
+        model: DiffusionModel = lease.enter_context(cache.lease(request.model))
         started = time.perf_counter()
-        settings = resolve(request, model.entry, samplers_in(model.home))
+        second = second_entry(request, model.home)
+        settings = resolve(request, model.entry, samplers_in(model.home), second)
         settings = yield from with_decoder(model, settings, cache, stop)
-        backend = yield from with_upscaler(backend_of(model), settings, leases, cache, stop)
-        loras = yield from paint_request(model, settings, stop, backend, apply=apply)
-        yield result_of(model, request, settings, loras, started)
+        painted = yield from paint_passes(model, request, settings, cache, stop, lease, apply=apply)
+        yield painted.result(settings, cache.device, started)
 
 
-def result_of(
+def second_entry(request: TextToImageRequest, home: Path | None) -> ModelEntry | None:
+    """The model of a second pass that has one of its own; None: there is none.
+
+    Raises:
+        NotFound, Refused: as :meth:`Catalog.get` does.
+    """
+    if request.hires is None or request.hires.model is None:
+        return None
+    return Catalog(home, own=LoraLibrary(home)).get(request.hires.model)
+
+
+class Painted(NamedTuple):
+    """What there is to say of a request once it is painted."""
+
+    loras: Applied
+    notes: list[Message]
+
+    def result(self, settings: TextToImageRequest, device: str, started: float) -> Result:
+        """The last event of a run.
+
+        Args:
+            settings: what was painted.
+            started: when painting began, by :func:`time.perf_counter`.
+        """
+        notes = self.notes + self.loras.notes
+        return Result(
+            {
+                "seconds": round(time.perf_counter() - started, 3),
+                "pictures": settings.batch_count * settings.batch_size,
+                "device": device,
+                "loras": self.loras.to_json(),
+                "notes": [note.to_json() for note in notes],
+            }
+        )
+
+
+def backend_of(model: DiffusionModel) -> Backend:
+    """What paints one batch with a model of its family."""
+    return unet_batch if model.family in UNET_FAMILIES else diffusers_pipeline.batch
+
+
+def paint_passes(
     model: DiffusionModel,
     request: TextToImageRequest,
     settings: TextToImageRequest,
-    loras: Applied,
-    started: float,
-) -> Result:
-    """What is told at the end.
+    cache: ModelCache,
+    stop: threading.Event,
+    lease: contextlib.ExitStack,
+    backend_for: Callable[[DiffusionModel], Backend] = backend_of,
+    prepare: Callable[[DiffusionModel], Iterator[Progress]] = lambda model: iter(()),
+    apply: Apply = apply_loras,
+) -> Generator[Progress | Picture, None, Painted]:
+    """Paint a resolved request, whose second pass may have a model of its own.
+
+    That one comes once all pictures have had their first pass and the first model is let go: the
+    two need not fit on the device together, and each is loaded once.
 
     Args:
-        request, settings: what was asked, and what of it was painted.
-        loras: those that were applied.
-        started: when painting began, by :func:`time.perf_counter`.
+        request: as it came; see :func:`notes_on`.
+        lease: holds ``model``, and whatever else is used up to the end.
+        backend_for: what paints one batch with a model.
+        prepare: what is to be done with a model once its LoRAs are at work.
+
+    Raises:
+        UserError: as :func:`paint_request` does.
     """
-    notes = notes_on(model, request, settings) + loras.notes
-    return Result(
-        {
-            "seconds": round(time.perf_counter() - started, 3),
-            "pictures": settings.batch_count * settings.batch_size,
-            "device": model.device,
-            "loras": loras.to_json(),
-            "notes": [note.to_json() for note in notes],
-        }
-    )
+    with contextlib.ExitStack() as network:
+        hires = settings.hires
+        if hires is None or hires.model is None:
+            backend = yield from with_upscaler(backend_for(model), settings, network, cache, stop)
+            loras = yield from paint_request(
+                model, settings, stop, backend, partial(prepare, model), apply
+            )
+            return Painted(loras, notes_on(model, request, settings))
+        family = model.family
+        first = settings.model_copy(update={"hires": None, "detail_fix": None})
+        shares = (settings.steps, hires.steps or settings.steps)
+        painting = paint_request(
+            model, first, stop, backend_for(model), partial(prepare, model), apply
+        )
+        pictures: list[Picture] = []
+        loras = yield from _keep_pictures(count_pass(painting, 0, shares), pictures)
+        notes = notes_on(model, request, settings)
+        with apply(model, (), model.home):  # what a session has at work in it is taken back
+            pass
+        lease.close()
+        yield from cache.warm(hires.model, stop)
+        model = lease.enter_context(cache.lease(hires.model))
+        alike = model.family == family
+        if loras.uses and not alike:
+            notes.append(
+                Message(
+                    "The LoRAs were at work in the first pass only: {model} is of another family.",
+                    model=model.entry.title,
+                )
+            )
+        backend = partial(
+            backend_for(model), begun=FirstPictures((each.image for each in pictures), alike)
+        )
+        backend = yield from with_upscaler(backend, settings, network, cache, stop)
+        if not alike:
+            apply = partial(_apply_none, apply)
+        painting = paint_request(model, settings, stop, backend, partial(prepare, model), apply)
+        said = iter(pictures)
+        for event in count_pass(painting, 1, shares):
+            yield of_both_passes(next(said), event, model) if isinstance(event, Picture) else event
+        return Painted(loras, notes)
+
+
+def _apply_none(
+    apply: Apply, model: DiffusionModel, uses: Sequence[LoraUse], home: Path | None
+) -> contextlib.AbstractContextManager[Applied]:
+    return apply(model, (), home)
+
+
+def _keep_pictures(
+    painting: Generator[Progress | Picture, None, Applied], pictures: list[Picture]
+) -> Generator[Progress, None, Applied]:
+    """The progress alone; what is painted goes into ``pictures``."""
+    try:
+        while True:
+            event = next(painting)
+            if isinstance(event, Picture):
+                pictures.append(event)
+            else:
+                yield event
+    except StopIteration as end:
+        return end.value
+    finally:
+        painting.close()
 
 
 def backend_of(model: DiffusionModel) -> Backend:
@@ -335,6 +448,7 @@ def unet_batch(
     steering: Steering | None = None,
     words: Sequence[Words] | None = None,
     upscaler: Network | None = None,
+    begun: FirstPictures | None = None,
 ) -> Batch:
     """Predict, guide, step: Atelier's own loop for Stable Diffusion 1.x, 2.x and XL.
 
@@ -342,41 +456,48 @@ def unet_batch(
         steering: makes what steers the UNet in one pass.
         words: each picture's own; None: those of the settings.
         upscaler: between the passes of a request with ``hires``, where a network enlarges.
+        begun: what another model's first pass has made of them; then there is only the second.
     """
     settings = resize_to(settings, model.home)
     hires, asked = settings.hires, settings.from_picture
-    first = Pass(model, settings, seeds, asked)
+    first = None if begun else Pass(model, settings, seeds, asked)
+    done = first.evaluations if first else 0
     second = None
     if hires is not None:
-        second = Pass(model, second_pass(settings), seeds, hires, before=settings.steps)
-    total = first.evaluations + (second.evaluations if second else 0)
+        own = second_pass(settings, begun is None or begun.alike)
+        second = Pass(model, own, seeds, hires, before=settings.steps)
+    total = done + (second.evaluations if second else 0)
     repainting, latents = None, None
+    images = begun.take(len(seeds)) if begun else None
     if asked is not None:
         repainting = open_repainting(asked, (settings.width, settings.height), model.home)
-    if first.evaluations:
+    if done:
         noise = first.noise()
         beginning = None
         if repainting is not None:
             beginning = _make_beginning(model, asked, repainting, first.start, noise)
         latents = yield from first.run(noise, beginning, (0, total), steering, words, repainting)
     if second is not None and hires.is_latent:
-        if latents is None:
+        if images is not None:
+            latents = encode_pictures(model, images)
+        elif latents is None:
             latents = encode_picture(model, repainting.base).expand(len(seeds), -1, -1, -1)
         latents = enlarged_latents(latents, second.latent_size, hires.upscaler)
     elif second is not None:
-        images = _pictures_of(model, settings, latents, repainting, len(seeds))
+        if images is None:
+            images = _pictures_of(model, settings, latents, repainting, len(seeds))
         size = (second.settings.width, second.settings.height)
         parts = enlarged_pictures(model, images, size, hires, upscaler)
         try:
             while True:
                 next(parts)
-                yield first.evaluations, total, None
+                yield done, total, None
         except StopIteration as end:
             latents = end.value
     if second is None:
         return _pictures_of(model, settings, latents, repainting, len(seeds))
     beginning = Beginning(latents, second.start, extra_noise=hires.extra_noise)
-    place, words = (first.evaluations, total), second_words(hires, words)
+    place, words = (done, total), second_words(hires, words)
     latents = yield from second.run(second.noise(), beginning, place, steering, words)
     images = _pictures_of(model, settings, latents, None, len(seeds))
     return images if repainting is None else [repainting.correct(image) for image in images]

@@ -34,7 +34,7 @@ from pipelines.diffusion.openvino.unet import OpenVINOUNet
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.resolving import resolve
 from pipelines.diffusion.samplers import UNET_FAMILIES, samplers_in
-from pipelines.diffusion.text_to_image import paint_request, result_of, unet_batch, with_upscaler
+from pipelines.diffusion.text_to_image import Backend, paint_passes, second_entry, unet_batch
 
 _PIXELS = 8  # of a map's side for one of the latents'
 
@@ -55,12 +55,14 @@ def run(
         UserError: the request cannot be fulfilled; its sentence says why.
     """
     yield from cache.warm(request.model, stop)
-    with contextlib.ExitStack() as leases:
-        base: DiffusionModel = leases.enter_context(cache.lease(request.model))
-        settings = resolve(request, base.entry, samplers_in(base.home))
-        if base.family not in UNET_FAMILIES:
-            raise BadRequest("{model} cannot be steered yet; choose a Stable Diffusion model.",
-                             model=base.entry.title)  # fmt: skip
+    with contextlib.ExitStack() as leases, contextlib.ExitStack() as lease:
+        base: DiffusionModel = lease.enter_context(cache.lease(request.model))
+        second = second_entry(request, base.home)
+        settings = resolve(request, base.entry, samplers_in(base.home), second)
+        for entry in filter(None, (base.entry, second)):
+            if entry.family not in UNET_FAMILIES:
+                raise BadRequest("{model} cannot be steered yet; choose a Stable Diffusion model.",
+                                 model=entry.title)  # fmt: skip
         settings = yield from with_decoder(base, settings, cache, stop)
         maps = yield from _maps(settings, base.factor, base.home, cache, stop)
         catalog, models = ControlCatalog(base.home), []
@@ -78,15 +80,19 @@ def run(
         }
         started = time.perf_counter()
 
-        def make_steering(total: int, size: tuple[int, int]) -> Steering:
-            return Steering(units[size], total, base.unet)
+        def backend_for(base: DiffusionModel) -> Backend:
+            for model in models:
+                _check_shape(model, base)
 
-        backend = partial(unet_batch, steering=make_steering)
-        backend = yield from with_upscaler(backend, settings, leases, cache, stop)
-        loras = yield from paint_request(
-            base, settings, stop, backend, partial(_prepare, base), apply
+            def make_steering(total: int, size: tuple[int, int]) -> Steering:
+                return Steering(units[size], total, base.unet)
+
+            return partial(unet_batch, steering=make_steering)
+
+        painted = yield from paint_passes(
+            base, request, settings, cache, stop, lease, backend_for, _prepare, apply
         )
-        yield result_of(base, request, settings, loras, started)
+        yield painted.result(settings, cache.device, started)
 
 
 def paint_either(

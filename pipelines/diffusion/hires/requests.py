@@ -58,6 +58,14 @@ class Hires(StrictModel):
             "a strength of at least 0.5.",
         ),
     ] = LANCZOS
+    model: Annotated[
+        str | None,
+        Field(
+            max_length=200,
+            title="Second model",
+            description="The base model of the second pass. Empty: as the first.",
+        ),
+    ] = None
     steps: Annotated[
         int | None,
         Field(

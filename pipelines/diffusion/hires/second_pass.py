@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+import itertools
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,8 +22,29 @@ if TYPE_CHECKING:
     from pipelines.upscaling.networks import Network
 
 
-def second_pass(settings: TextToImageRequest) -> TextToImageRequest:
-    """The settings of the second pass of a resolved request."""
+@dataclass(frozen=True, slots=True, eq=False)
+class FirstPictures:
+    """What the first pass of another model has painted, for the second pass of this one.
+
+    Attributes:
+        images: RGB, in the order of the pictures.
+        alike: both models are of one family, so that the first one's settings mean the same here.
+    """
+
+    images: Iterator[Image.Image]
+    alike: bool
+
+    def take(self, count: int) -> list[Image.Image]:
+        """The next ones."""
+        return list(itertools.islice(self.images, count))
+
+
+def second_pass(settings: TextToImageRequest, alike: bool = True) -> TextToImageRequest:
+    """The settings of the second pass of a resolved request.
+
+    Args:
+        alike: see :class:`FirstPictures`.
+    """
     hires = settings.hires
     width, height = hires.size_for(settings.width, settings.height)
     changes = {
@@ -29,8 +52,8 @@ def second_pass(settings: TextToImageRequest) -> TextToImageRequest:
         "height": height,
         "steps": hires.steps or settings.steps,
         "guidance": settings.guidance if hires.guidance is None else hires.guidance,
-        "sampler": hires.sampler or settings.sampler,
-        "schedule": hires.schedule or settings.schedule,
+        "sampler": hires.sampler or (settings.sampler if alike else None),
+        "schedule": hires.schedule or (settings.schedule if alike else None),
         "prompt": hires.prompt or settings.prompt,
         "negative_prompt": hires.negative_prompt or settings.negative_prompt,
         "from_picture": None,
@@ -47,6 +70,16 @@ def second_words(hires: Hires, words: Sequence[Words] | None) -> list[Words] | N
         Words(hires.prompt or own.prompt, hires.negative_prompt or own.negative_prompt)
         for own in words
     ]
+
+
+def encode_pictures(model: DiffusionModel, images: Sequence[Image.Image]) -> torch.Tensor:
+    """The latents (B, C, h, w) of pictures of one size, brought to a multiple of a latent's."""
+    latents = []
+    for image in images:
+        size = tuple(max(1, round(side / model.factor)) * model.factor for side in image.size)
+        fitted = image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
+        latents.append(encode_picture(model, fitted))
+    return torch.cat(latents)
 
 
 def enlarged_latents(latents: torch.Tensor, size: tuple[int, int], upscaler: str) -> torch.Tensor:

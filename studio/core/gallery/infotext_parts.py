@@ -7,6 +7,7 @@ strength`` and one ``Extra noise``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ DENOISING = "Denoising strength"
 _STRENGTH = "Variation seed strength"
 VARIATION = ("Variation seed", _STRENGTH, "Variation strength", "Seed resize from")
 _HIRES = {
+    "model": "Hires checkpoint",
     "upscaler": "Hires upscaler",
     "steps": "Hires steps",
     "sampler": "Hires sampler",
@@ -28,6 +30,8 @@ _SCALE, _RESIZE = "Hires upscale", "Hires resize"
 DECODER = "VAE Decoder"
 _DECODERS = {"full": "Full", "fast": "TAESD"}
 HIRES = (_SCALE, _RESIZE, OWN_STRENGTH, OWN_EXTRA_NOISE, *_HIRES.values())
+_AS_FIRST = ("Use same checkpoint", "Use same sampler", "Use same scheduler", "Automatic")
+_HASH = re.compile(r" \[[0-9a-f]+\]$")  # that A1111 writes behind the name of a checkpoint
 _TIMES = str.maketrans("×X*", "xxx")
 
 
@@ -47,7 +51,7 @@ def part_lines(fields: Mapping[str, Any]) -> dict[str, Any]:
             facts[_RESIZE] = f"{hires['width'] or 0}x{hires['height'] or 0}"
         else:
             facts[_SCALE] = hires["scale"]
-        facts |= {name: hires[field] for field, name in _HIRES.items() if hires[field]}
+        facts |= {name: hires[field] for field, name in _HIRES.items() if hires.get(field)}
         if hires.get("extra_noise"):
             facts[OWN_EXTRA_NOISE if begun else EXTRA_NOISE] = hires["extra_noise"]
         if hires["guidance"] is not None:
@@ -116,9 +120,11 @@ def _hires(parameters: Mapping[str, Any]) -> dict[str, Any]:
         # A1111 writes 0 for as many as in the first pass.
         if number := _number(parameters, _HIRES[field], whole if field == "steps" else float):
             found[field] = number
-    for field in ("upscaler", "sampler", "schedule", "prompt", "negative_prompt"):
+    for field in ("model", "upscaler", "sampler", "schedule", "prompt", "negative_prompt"):
         text = str(parameters.get(_HIRES[field], ""))
-        if text and text not in ("Use same sampler", "Use same scheduler", "Automatic"):
+        if field == "model":
+            text = _HASH.sub("", text)
+        if text and text not in _AS_FIRST:
             found[field] = text
     return found
 

@@ -129,7 +129,7 @@ def unused_settings(
         left.add("Size")
     left |= set() if "variation" in fields else set(VARIATION)
     left |= set() if "decoder" in fields else {DECODER}
-    left |= _unused_hires(fields.get("hires"), samplers, control)
+    left |= _unused_hires(fields.get("hires"), models, samplers, control)
     if not _is_ours(parameters):  # whose other facts are known
         known = {*_WORDS, *_NUMBERS, *VARIATION, *HIRES, *_TEMPLATES, *HIRES_TEMPLATES.values()}
         known |= {"Size", DECODER, "prompt", "negative_prompt"} | DETAIL_NAMES
@@ -180,13 +180,17 @@ def _is_ours(parameters: Mapping[str, Any]) -> bool:
 
 
 def _unused_hires(
-    hires: Mapping[str, Any] | None, samplers: Samplers, control: ControlCatalog
+    hires: Mapping[str, Any] | None,
+    models: Collection[str],
+    samplers: Samplers,
+    control: ControlCatalog,
 ) -> set[str]:
     """The names of a hires pass whose values cannot be taken over."""
     if hires is None:
         return set(HIRES)
     names = {*LATENT_MODES, *(entry.name for entry in Upscalers(control.home).list())}
     here: dict[str, tuple[str, Collection[str | None]]] = {
+        "model": ("Hires checkpoint", models),
         "upscaler": ("Hires upscaler", names),
         "sampler": ("Hires sampler", {sampler.name for sampler in samplers}),
         "schedule": ("Hires schedule type", samplers.schedules),

@@ -51,7 +51,11 @@ class Paintings:
         entry = self._catalog.get(request.model)
         if request.hires is not None and not request.hires.is_latent:
             Upscalers(self._home).get(request.hires.upscaler)
-        settings = resolve(request, entry, samplers_in(self._home))
+        second = None
+        if request.hires is not None and request.hires.model is not None:
+            second = self._catalog.get(request.hires.model)
+            self.check_model(owner, second)
+        settings = resolve(request, entry, samplers_in(self._home), second)
         wording = Wording(settings, Wildcards(self._home))
         if not wording.is_dynamic and entry.family in UNET_FAMILIES:  # others read no weights
             for text in (settings.prompt, settings.negative_prompt):

@@ -169,6 +169,9 @@ class Loras(Keeper):
             "model": self.model_name(owner, request.model),
             "loras": self.with_ids(owner, named(styled)),
         }
+        if request.hires is not None and request.hires.model is not None:
+            model = self.model_name(owner, request.hires.model)
+            changes["hires"] = request.hires.model_copy(update={"model": model})
         return request.model_copy(update=changes)
 
     def with_ids(self, owner: str, uses: Iterable[LoraUse]) -> tuple[LoraUse, ...]:

@@ -36,6 +36,8 @@ def check_units(studio: Studio, owner: Owner, request: RequestT) -> RequestT:
                 check_proportions((own.width, own.height), (painted.width, painted.height))
         entry = studio.control.get(unit.model)
         studio.control.check_fit(entry, base)
+        if request.hires is not None and request.hires.model is not None:
+            studio.control.check_fit(entry, studio.catalog.get(request.hires.model))
         if not owner.is_host and not entry.is_here(studio.home):
             raise download_refusal(entry.title)
     return request
