@@ -80,7 +80,7 @@ class PaintForm:
         self._loras = LoraRows(studio, prefix)
         self._parts = {
             "variation": VariationFields(prefix),
-            "hires": HiresFields(studio, prefix),
+            "hires": HiresFields(studio, prefix, self._models),
             "detail_fix": DetailFields(prefix),
         }
 
@@ -225,7 +225,8 @@ class PaintForm:
         parts: list[Any] = []
         for name, part in self._parts.items():
             given = name in fields or "prompt" in fields
-            parts += part.fill(fields.get(name)) if given else [gr.skip()] * len(part.inputs)
+            skipped = [gr.skip()] * len(part.inputs)
+            parts += part.fill(fields.get(name), visitor) if given else skipped
         entry, has_picture = self._find_entry(fields, visitor), self._has_picture(fields)
         fields = {name: value for name, value in fields.items() if name in self.controls}
         updates: dict[str, Any] = {name: gr.update(value=value) for name, value in fields.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -13,7 +13,7 @@ from pipelines.diffusion.hires.requests import LATENT_MODES, Hires
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.diffusion.seeds import RANDOM, Variation
 from pipelines.upscaling.catalog import LANCZOS, Upscalers
-from studio.page.widgets import QUIET, from_field, label
+from studio.page.widgets import QUIET, Visitor, from_field, label
 
 if TYPE_CHECKING:
     from studio.core.services import Studio
@@ -56,8 +56,12 @@ class PartFields:
             if value not in (None, "") and (value or fields[name].default is not None)
         }
 
-    def fill(self, part: Mapping[str, Any] | None) -> list[Any]:
-        """Updates of :attr:`inputs` that show a part, or that there is none."""
+    def fill(self, part: Mapping[str, Any] | None, visitor: Visitor | None = None) -> list[Any]:
+        """Updates of :attr:`inputs` that show a part, or that there is none.
+
+        Args:
+            visitor: who sees it; None: nobody in particular.
+        """
         part = part or {}
         fields = self.model.model_fields
         return [gr.update(value=part.get(name, fields[name].default)) for name in self.controls]
@@ -129,16 +133,25 @@ class DetailFields(PartFields):
         is_on, *rest = values
         return self.values_of(rest) if is_on else None
 
-    def fill(self, part: Mapping[str, Any] | None) -> list[Any]:
+    def fill(self, part: Mapping[str, Any] | None, visitor: Visitor | None = None) -> list[Any]:
         return [gr.update(value=part is not None), *super().fill(part)]
 
 
 class HiresFields(PartFields):
-    """The second pass at a larger size, behind a switch."""
+    """The second pass at a larger size, behind a switch.
 
-    def __init__(self, studio: Studio, prefix: str) -> None:
+    Args:
+        models: ``models(visitor)``, the titles and names of those that can be chosen.
+    """
+
+    def __init__(
+        self,
+        studio: Studio,
+        prefix: str,
+        models: Callable[[Visitor | None], list[tuple[str, str]]],
+    ) -> None:
         super().__init__(Hires, f"{prefix}hires-")
-        self.studio = studio
+        self.studio, self._models = studio, models
         self._switch: gr.Checkbox | None = None
 
     @property
@@ -157,6 +170,9 @@ class HiresFields(PartFields):
                 self.draw_field("strength", step=0.01)
             with gr.Row():
                 self.draw_field("upscaler", kind=gr.Dropdown, choices=self.upscalers())
+                names = self._model_choices(None)
+                self.draw_field("model", kind=gr.Dropdown, choices=names, value=AS_FIRST)
+            with gr.Row():
                 self.draw_field("steps", kind=gr.Number)
                 self.draw_field("extra_noise", step=0.01)
             with gr.Row():
@@ -170,7 +186,8 @@ class HiresFields(PartFields):
                 self.draw_field("guidance", kind=gr.Number)
             self.draw_field("prompt", lines=2, max_lines=8)
             self.draw_field("negative_prompt", lines=2, max_lines=8)
-        fold.expand(self._offer, self.controls["upscaler"], self.controls["upscaler"], **QUIET)
+        own = [self.controls["upscaler"], self.controls["model"]]
+        fold.expand(self._offer, own, own, **QUIET)
 
     def upscalers(self) -> list[str]:
         """What can be chosen to enlarge by: networks, what computes, and A1111's latent ones."""
@@ -180,7 +197,7 @@ class HiresFields(PartFields):
         """The part of a request, not yet checked; None where it is switched off."""
         return self.values_of(values[1:]) if values[0] else None
 
-    def fill(self, part: Mapping[str, Any] | None) -> list[Any]:
+    def fill(self, part: Mapping[str, Any] | None, visitor: Visitor | None = None) -> list[Any]:
         known = dict(part or {})
         names = self.upscalers()
         if known.get("upscaler") not in names:
@@ -190,9 +207,20 @@ class HiresFields(PartFields):
         updates = super().fill(known)
         at = list(self.controls).index("upscaler")
         updates[at] = gr.update(choices=names, value=known.get("upscaler", LANCZOS))
+        models = self._model_choices(visitor)
+        called = [name for title, name in models if known.get("model") in (name, title)]
+        at = list(self.controls).index("model")
+        updates[at] = gr.update(choices=models, value=next(iter(called), AS_FIRST))
         return [gr.update(value=part is not None), *updates]
 
-    def _offer(self, chosen: str | None) -> Any:
-        """The folder of upscalers may have changed."""
-        names = self.upscalers()
-        return gr.update(choices=names, value=chosen if chosen in names else LANCZOS)
+    def _model_choices(self, visitor: Visitor | None) -> list[tuple[Any, str]]:
+        return [(label("As the first"), AS_FIRST), *self._models(visitor)]
+
+    def _offer(self, upscaler: str | None, model: str | None, request: gr.Request) -> list[Any]:
+        """The folders of upscalers and models may have changed."""
+        names, models = self.upscalers(), self._model_choices(Visitor.of(request))
+        here = any(model == name for _, name in models)
+        return [
+            gr.update(choices=names, value=upscaler if upscaler in names else LANCZOS),
+            gr.update(choices=models, value=model if here else AS_FIRST),
+        ]

@@ -181,6 +181,20 @@ def test_of_a_changed_picture_both_strengths_are_written():
     assert fields_of(parse_parameters(format_parameters(facts)))["hires"]["strength"] == 0.3
 
 
+def test_a_second_pass_s_model_is_written_as_a_checkpoint_and_read_without_its_hash(
+    find_unused,
+):
+    hires = {"scale": 2, "model": "starter"}
+    facts = parameters_of(TextToImageRequest(prompt="a mug", hires=hires).model_dump(), (8, 8))
+    assert facts["Hires checkpoint"] == "starter"
+    text = format_parameters(facts | {"Hires checkpoint": "starter [0123456789]"})
+    assert fields_of(parse_parameters(text))["hires"]["model"] == "starter"
+    assert find_unused(parse_parameters(text), {"starter"}, Samplers()) == set()
+    assert find_unused(parse_parameters(text), {"sd15"}, Samplers()) == {"Hires checkpoint", "Model"}
+    same = parse_parameters(text.replace("starter [0123456789]", "Use same checkpoint"))
+    assert "model" not in fields_of(same)["hires"]
+
+
 def test_an_upscaler_that_is_not_here_is_named(find_unused):
     text = ("a mug\nSteps: 20, Sampler: Euler, Seed: 1, Denoising strength: 0.4, Hires upscale: 2, "
             "Hires steps: 0, Hires upscaler: R-ESRGAN 4x+, Version: v1.10.1")  # fmt: skip
