@@ -399,7 +399,7 @@ def test_parts_that_are_off_are_no_part_of_the_request_and_a_prompt_puts_them_of
     assert updates["hires-model"]["value"] == ""
     entry = form.studio.catalog.get("starter")
     for named in (entry.name, entry.title):  # files name one's own models by their titles
-        updates = filled(form, {"prompt": "a cat", "hires": {"model": named}})
+        updates = fill_form(form, {"prompt": "a cat", "hires": {"model": named}})
         assert updates["hires-model"]["value"] == "starter"
     assert updates["hires-sampler"]["value"] == ""
 
