@@ -182,7 +182,7 @@ class Catalog:
             name = path.stem if path.suffix.lower() == ".safetensors" else path.name
             if same_name(name, entries) is not None:
                 name = f"{path.name} (local)"
-            if (refused := refused_name(path)) is not None:
+            if (refused := refused_name(path) or _taken_name(path)) is not None:
                 entry = _refused_entry(readable_name(path), path, refused)
             else:
                 entry = _readable_entry(name, path, self.home / "models", self._configs)
@@ -233,6 +233,17 @@ class Catalog:
         # A link that leads nowhere is listed; a pipe or socket is no model, and opening it waits.
         files = [path for path in shown if path.is_file() or not path.exists()]
         return folders + [path for path in files if _is_weights(path)]
+
+
+def _taken_name(path: Path) -> Message | None:
+    """Why a file or folder cannot be asked for by a name that stands for other things, or None."""
+    if not path.name.startswith(OWN):
+        return None
+    return Message(
+        "{file} begins with {prefix}, as the names of models do that were made here. Rename it.",
+        file=path.name,
+        prefix=OWN,
+    )
 
 
 def _is_weights(path: Path) -> bool:

@@ -39,6 +39,7 @@ _MAX_HEADER = 100 * 2**20  # the limit of the safetensors format itself
 # Of components that are settings or vocabularies, by the ends of their classes' names.
 _WITHOUT_WEIGHTS = ("Scheduler", "Tokenizer", "TokenizerFast", "Processor", "Extractor",
                     "Extractor2D", "ProcessorFast")  # fmt: skip
+_LORA_MARKS = ("lora", "lycoris", "hada_w", "lokr_w")
 _LIBRARIES = {"diffusers", "transformers"}
 
 # diffusers pipeline class → family, of those that the tests have a twin of.
@@ -279,7 +280,7 @@ def _inspect_checkpoint(path: Path, configs: Path, size: int, changed: int) -> F
 
 
 def _no_checkpoint(path: Path, tensors: Mapping[str, Shape]) -> Finding:
-    if any("lora" in key.lower() for key in tensors):
+    if any(mark in key.lower() for key in tensors for mark in _LORA_MARKS):
         return _refuse(
             Message("{model} is a LoRA, not a model; put it into loras/.", model=path.name)
         )
@@ -460,7 +461,22 @@ def _leaves(path: Path, models: Path) -> Finding | None:
 
 
 def pickle_reason(path: Path) -> Message:
-    """Why weights in a pickle cannot be used."""
+    """Why a folder or file cannot be used that has the name, or files with names, of pickles.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    if path.is_file():
+        with path.open("rb") as file:
+            start = file.read(START)
+        if (foreign := no_weights(start, path.name)) is not None:
+            return foreign
+        if start[8:9] == b"{":
+            return Message(
+                "{model} is a .safetensors file under the name of another kind. Rename it so that "
+                "it ends with .safetensors.",
+                model=path.name,
+            )
     return Message(
         "{model} has its weights as pickle files (.bin, .ckpt, .pt), which can run any code when "
         "opened. Get it as .safetensors.",

@@ -11,11 +11,13 @@ import pytest
 
 from pipelines.core.errors import NotFound, Refused, UserError
 from pipelines.core.paths import SINGLE_FILE_CONFIGS
+from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.diffusion.lora.library import LoraLibrary
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.models.catalog import Catalog
 from pipelines.models.local_models import EDIT_ONLY, FAMILIES
 from pipelines.models.original_layout import expected_parts
+from pipelines.upscaling.catalog import Upscalers
 
 
 def folder(home: Path, name: str, index: dict | None = None, weights: str = "x.safetensors"):
@@ -323,3 +325,31 @@ def test_what_is_trained_on_a_model_is_painted_with_as_that_model_is(tmp_path, t
     assert own.defaults == turbo.defaults
     assert not turbo.negative_prompt_used
     assert not own.negative_prompt_used
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "is empty: its download has failed"),
+        (b"<!DOCTYPE html><p>Log in", "is a web page"),
+        (b"\x02\0\0\0\0\0\0\0{}", "is a .safetensors file under the name of another kind"),
+        (b"\x80\x02}q\0.", "pickle files"),
+    ],
+)
+@pytest.mark.parametrize("folder", ["models", "upscalers", "control"])
+def test_of_a_file_with_the_name_of_pickles_is_said_what_it_is(tmp_path, folder, data, reason):
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / "x.ckpt").write_bytes(data)
+    if folder == "models":
+        said = next(each.refused for each in Catalog(tmp_path).models() if each.name == "x.ckpt")
+    else:
+        listed = {"upscalers": Upscalers, "control": ControlCatalog}[folder](tmp_path)
+        (said,) = listed.list_refusals()
+    assert reason in str(said)
+
+
+def test_a_file_with_the_name_of_models_that_were_made_here_is_not_offered(tmp_path):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "own:x.safetensors").touch()
+    entry = Catalog(tmp_path).models()[-1]
+    assert "begins with own:" in str(entry.refused)
