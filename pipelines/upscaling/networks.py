@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 from collections.abc import Generator, Iterator
 
 import numpy as np
@@ -12,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from spandrel import ImageModelDescriptor, ModelLoader, UnsupportedModelError
 
-from pipelines.core.devices import empty_cache
+from pipelines.core.devices import empty_cache, is_out_of_memory, out_of_memory
 from pipelines.core.errors import Unavailable
 from pipelines.upscaling.catalog import UpscalerEntry, unwrap
 
@@ -21,10 +22,12 @@ _BLENDED = 32  # over which tiles of other networks go into one another
 _CONVOLUTIONAL = {"Compact", "ESRGAN"}  # spandrel's names; all that these networks hold is local
 _FARTHEST = 64  # pixels that convolutions are counted up to; of deeper networks it is measured
 _FAINT = 1e-4  # share of the strongest influence that no tile has to know
-_UNREADABLE = (RuntimeError, LookupError, ValueError, TypeError, AttributeError, SafetensorError,
-               AssertionError, ArithmeticError, UnsupportedModelError)  # fmt: skip
+_UNREADABLE = (RuntimeError, MemoryError, LookupError, ValueError, TypeError, AttributeError,
+               SafetensorError, AssertionError, ArithmeticError,
+               UnsupportedModelError)  # fmt: skip
 _LARGEST_SCALE = 16  # of a network; what claims more is none that anybody has trained
 
+_log = logging.getLogger(__name__)
 Steps = Generator[tuple[int, int], None, Image.Image]
 """Yields tiles done and their total; returns the picture."""
 
@@ -83,7 +86,7 @@ class Network:
             yield done, len(boxes)
             x, y = max(0, left - margin), max(0, top - margin)
             part = pixels[..., y : min(height, bottom + margin), x : min(width, right + margin)]
-            made = self._descriptor(part.to(self.device)).float().cpu()
+            made = self._enlarge(part)
             if not torch.isfinite(made).all():
                 raise Unavailable(
                     "The upscaler's numbers overflowed, so there is no picture. Choose another "
@@ -104,12 +107,36 @@ class Network:
         yield len(boxes), len(boxes)
         return Image.fromarray(large)
 
+    def _enlarge(self, part: torch.Tensor) -> torch.Tensor:
+        """What the network makes of a tile, float32 on the CPU.
+
+        Raises:
+            OutOfMemory: the device's memory does not suffice.
+            Unavailable: the network cannot be run.
+        """
+        try:
+            return self._descriptor(part.to(self.device)).float().cpu()
+        except _UNREADABLE as error:
+            if is_out_of_memory(error):
+                size = f"{part.shape[-1]}×{part.shape[-2]}"
+                raise out_of_memory(error, self.device, size) from error
+            _log.warning("an upscaler cannot be run", exc_info=error)
+            raise _not_run() from error
+
+
+def _not_run() -> Unavailable:
+    return Unavailable(
+        "The upscaler cannot be run: the parts of its network do not fit together. Choose another "
+        "upscaler."
+    )
+
 
 def load(entry: UpscalerEntry, device: str) -> Network:
     """The network of ``entry`` on ``device``.
 
     Raises:
         Unavailable: its file cannot be used; the sentence says why.
+        OutOfMemory: the device's memory does not suffice.
     """
     name = entry.path.name
     try:
@@ -118,6 +145,8 @@ def load(entry: UpscalerEntry, device: str) -> Network:
         reason = error.strerror or "?"
         raise Unavailable("{file} cannot be read: {reason}.", file=name, reason=reason) from error
     except _UNREADABLE as error:
+        if is_out_of_memory(error):
+            raise out_of_memory(error, "cpu", name) from error
         raise Unavailable(
             "{file} cannot be loaded: it is damaged, or of an architecture that spandrel does not "
             "know. Get it anew, or choose another upscaler.",
@@ -144,7 +173,13 @@ def load(entry: UpscalerEntry, device: str) -> Network:
             "anew, or choose another upscaler.",
             file=name,
         )
-    return Network(descriptor, device)
+    try:
+        return Network(descriptor, device)
+    except _UNREADABLE as error:
+        if is_out_of_memory(error):
+            raise out_of_memory(error, device, name) from error
+        _log.warning("%s cannot be run", name, exc_info=error)
+        raise _not_run() from error
 
 
 def _reach(descriptor: ImageModelDescriptor) -> int | None:
@@ -164,23 +199,36 @@ def _reach(descriptor: ImageModelDescriptor) -> int | None:
 
 
 def _measured_reach(descriptor: ImageModelDescriptor, fold: int) -> int:
-    """Beyond which pixels have next to no influence on the middle one, by its gradient.
+    """Beyond which pixels a change in the middle makes next to no difference.
 
-    In deep networks that is a small part of what could be reached.
+    In deep networks that is a small part of what could be reached. Most is seen in a small picture;
+    where it is not, larger ones are taken. No gradients: an ESRGAN of 23 blocks keeps 17 GB for
+    those of 256 × 256 pixels.
     """
-    side = 4 * _FARTHEST
+    side, largest = fold * max(1, _FARTHEST // fold), 4 * _FARTHEST
+    while (reach := _far_change(descriptor, fold, side)) > side // 4 and side < largest:
+        side = min(2 * side, largest)
+    return reach
+
+
+def _far_change(descriptor: ImageModelDescriptor, fold: int, side: int) -> int:
+    """How far from the middle of a picture of noise others change with it; its pixels, plus one.
+
+    What changes is a block that the network folds into one: its pixels reach differently far.
+    """
     generator = torch.Generator().manual_seed(0)
     picture = torch.rand(1, 3, side, side, generator=generator)
+    start = side // 2 // fold * fold
+    changed = picture.clone()
+    changed[..., start : start + fold, start : start + fold] *= -1
+    changed += (changed < 0).float()  # 1 − x, the most that a pixel can change by and stay one
     device = next(descriptor.model.parameters()).device
-    picture = picture.to(device).requires_grad_()
-    with torch.enable_grad():
-        made = descriptor.model(picture)
-        middle = made.shape[-1] // 2
-        made[..., middle, middle].sum().backward()
-    influence = picture.grad.abs().amax((0, 1))
-    rows, columns = (influence > _FAINT * influence.max()).nonzero(as_tuple=True)
-    far = max(int((rows - side // 2).abs().max()), int((columns - side // 2).abs().max()))
-    return -(-(far + 1) // fold) * fold
+    with torch.inference_mode():
+        made, other = (descriptor.model(each.to(device)).float() for each in (picture, changed))
+    difference = (made - other).abs().amax((0, 1)).cpu()
+    places = (difference > _FAINT * difference.max()).nonzero() // descriptor.scale
+    far = torch.maximum(start - places, places - (start + fold - 1))
+    return -(-(int(far.max()) + 1) // fold) * fold if len(places) else fold
 
 
 def _shrink(scale: int, pixels: int, most: int | None) -> int:

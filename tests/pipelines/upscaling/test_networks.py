@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 import threading
 
@@ -16,7 +17,7 @@ from spandrel.architectures.ESRGAN import ESRGAN
 from spandrel.architectures.SwinIR import SwinIR
 
 from pipelines.core.cache import ModelCache
-from pipelines.core.errors import BadRequest, NotFound, Refused, Stopped, Unavailable
+from pipelines.core.errors import BadRequest, NotFound, Refused, Stopped, Unavailable, UserError
 from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.pictures.inputs import keep_input
 from pipelines.upscaling import networks, upscale
@@ -94,6 +95,35 @@ def test_a_network_s_reach_is_one_for_each_convolution_and_measured_in_a_deep_on
     assert network(upscalers, "compact").reach == 5
     monkeypatch.setattr(networks, "_FARTHEST", 4)
     assert 2 <= network(upscalers, "compact").reach <= 5
+
+
+def test_measuring_a_network_s_reach_keeps_nothing_for_gradients(upscalers):
+    """Those of an ESRGAN of the usual size took 17 GB, and the studio with them."""
+    descriptor = network(upscalers, "compact")._descriptor
+
+    def keep_nothing(tensor):
+        raise AssertionError("this is kept for a gradient")
+
+    with torch.autograd.graph.saved_tensors_hooks(keep_nothing, lambda kept: kept):
+        assert networks._measured_reach(descriptor, 1) > 0
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), "ran out of memory at 70"),
+        (RuntimeError("size mismatch"), "do not fit together. Choose another upscaler"),
+    ],
+)
+def test_a_network_that_fails_at_work_says_so(upscalers, monkeypatch, error, sentence):
+    net = network(upscalers, "compact")
+
+    def fail(part):
+        raise error
+
+    monkeypatch.setattr(net, "_descriptor", fail)
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        result(net.upscale(picture()))
 
 
 def test_tiles_of_a_transformer_go_into_one_another(upscalers):
