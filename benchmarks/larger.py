@@ -40,7 +40,7 @@ from pipelines.toybox.scenes import training_scene
 from pipelines.toybox.vocabulary import TRAINED
 from pipelines.upscaling import networks
 from pipelines.upscaling.catalog import Upscalers
-from pipelines.upscaling.upscale import enlarge
+from pipelines.upscaling.engine import enlarge
 
 PROMPT = "a red mug on a wooden floor"
 STARTER = ASSETS / "starter" / "base"

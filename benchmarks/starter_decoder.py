@@ -26,7 +26,7 @@ from pipelines.diffusion.autoencoder import PatchAutoencoder, enlarge, halve
 from pipelines.toybox.measure import psnr, sharpness
 from pipelines.toybox.render.renderer import render
 from pipelines.toybox.scenes import Scene, held_out_scene
-from pipelines.toybox.train.decoder import paint_again
+from pipelines.toybox.train.starter_decoder import paint_again
 from pipelines.toybox.vocabulary import FIRST_RELEASE
 
 SIDE = 256

@@ -5,21 +5,21 @@
 // what is seen.
 
 import { h, say, speak } from "../page.js";
-import { Bar } from "./view/bar.js";
-import { Plane, Space, extentOf } from "./view/camera.js";
+import { Bar } from "./plot/toolbar.js";
+import { Plane, Space, extentOf } from "./plot/camera.js";
 import { theme } from "./colours.js";
 import * as data from "./data.js";
-import { Centres, Spray } from "./view/tools.js";
-import { rowsOf, showLegend, sizesOf } from "./view/legend.js";
-import { look, sizeOf } from "./view/look.js";
+import { Centres, Spray } from "./plot/tools.js";
+import { rowsOf, showLegend, sizesOf } from "./plot/legend.js";
+import { look, sizeOf } from "./plot/look.js";
 import { Player } from "./animation/player.js";
-import { inside, listen, nearest } from "./view/pointer.js";
+import { inside, listen, nearest } from "./plot/pointer.js";
 import { animationOf } from "./animation/algorithms.js";
-import { Layers } from "./view/layers.js";
+import { Layers } from "./plot/layers.js";
 import { stateOf } from "./state.js";
-import { frameAt } from "./animation/curve.js";
-import { Thumbs } from "./view/thumbs.js";
-import { Tip } from "./view/tip.js";
+import { frameAt } from "./animation/frame_chart.js";
+import { Thumbs } from "./plot/thumbs.js";
+import { Tip } from "./plot/tip.js";
 
 const EMPTY = { data: null, dims: 2, projection: "pca", scaling: "none", mode: "view", labels: null, algorithm: null, animation: null };
 const [NARROW, WIDE] = [480, 620]; // pixels: below, the tools are fewer; from, a chart stands beside

@@ -1,12 +1,12 @@
 // What is drawn as a file: SVG as it is, PNG of that SVG.
 
 import { h } from "../page.js";
-import { paintLegend } from "./view/legend.js";
+import { paintLegend } from "./plot/legend.js";
 import { Vector, plain } from "./vector.js";
 
 const SHARP = 2; // pixels of a PNG for each of the drawing, at least
 const [WIDTH, EDGE, GAP] = [680, 20, 10]; // of a chart's file, around what is in it, between drawings
-// Of a chart's texts: their style in chart.css, the size of letters, the height of a line.
+// Of a chart's texts: their style in charts.css, the size of letters, the height of a line.
 const TEXTS = { h4: ["title", 15, 22], finding: ["finding", 14, 22], reading: ["finding", 14, 22], other: ["medium", 13, 20] };
 const ARROW = 13; // pixels of the arrow on the pill of a line that can be dragged
 const SVG = "http://www.w3.org/2000/svg";

@@ -19,7 +19,7 @@ from pydantic import (
 
 from pipelines.chat.backends.remote_fields import check_fields
 from pipelines.chat.requests import Sampling
-from pipelines.core.engines import StrictModel
+from pipelines.core.engine import StrictModel
 from pipelines.core.messages import Message
 from pipelines.models.catalog import Bytes
 

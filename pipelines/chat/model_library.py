@@ -19,8 +19,8 @@ from typing import Any
 
 from pipelines.chat.entries import OWN, ChatEntry, ChatSource
 from pipelines.chat.pruning.folder import ABOUT, MODELS
+from pipelines.core.child_process import read_json
 from pipelines.core.errors import NotFound
-from pipelines.core.processes import read_json
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _NUMBER_BYTES = 4  # of the cache, at most: float32 on a CPU

@@ -8,7 +8,7 @@ from functools import cache
 from pydantic import TypeAdapter
 
 from pipelines.chat.requests import Sampling
-from pipelines.core.engines import StrictModel
+from pipelines.core.engine import StrictModel
 from pipelines.core.files import read_yaml
 from pipelines.core.paths import PRESETS
 

@@ -12,7 +12,7 @@ from pipelines.clustering.algorithms.fields import Clusters, MinSamples, Paramet
 from pipelines.clustering.algorithms.optics import OPTICSParameters
 from pipelines.clustering.algorithms.registry import ALGORITHMS, find
 from pipelines.clustering.data.scaling import Scaling
-from pipelines.core.engines import Request, Use
+from pipelines.core.engine import Request, Use
 from pipelines.core.errors import BadRequest, validate
 from pipelines.core.matching import find_name
 

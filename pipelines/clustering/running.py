@@ -26,11 +26,11 @@ from pipelines.clustering.algorithms.base import Estimate
 from pipelines.clustering.wire import UnreadableAnswer
 from pipelines.clustering.worker import DISK_FULL, outcome_of
 from pipelines.clustering.worker_pool import POOL, Command, Died, MemoryExceeded, Step
+from pipelines.core.child_process import unreadable_answer
 from pipelines.core.errors import OutOfMemory, Stopped, Unavailable, rebuild_error
 from pipelines.core.events import Progress
 from pipelines.core.files import is_full, temporary_root
 from pipelines.core.messages import Message
-from pipelines.core.processes import unreadable_answer
 from pipelines.core.sizes import duration, format_bytes
 
 _log = logging.getLogger(__name__)

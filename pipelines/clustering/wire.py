@@ -32,8 +32,8 @@ from pydantic import (
 from pydantic_core import PydanticSerializationError, core_schema
 from typing_extensions import TypedDict  # pydantic takes Python's own from 3.12 on only
 
+from pipelines.core.child_process import UnreadableAnswer
 from pipelines.core.files import UnbufferedFile
-from pipelines.core.processes import UnreadableAnswer
 
 MAX_JSON = 64_000_000
 """Bytes of the line of JSON; an animation of 2,000 points has some ten million."""

@@ -29,9 +29,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from pipelines.clustering import wire
+from pipelines.core.child_process import LineProcess
 from pipelines.core.files import temporary_root
 from pipelines.core.messages import Message
-from pipelines.core.processes import LineProcess
 from pipelines.core.sandbox import Files, clean_environment
 
 LOOK_SECONDS = 0.1

@@ -44,11 +44,11 @@ from pipelines.diffusion.latents.pipeline_noise import vary_noise
 from pipelines.diffusion.latents.preview import LONGEST, LatentPreview, preview_for
 from pipelines.diffusion.loading import DiffusionModel, tile_for_size
 from pipelines.diffusion.lora.tags import without_tags
+from pipelines.diffusion.picture_sides import check_sides
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.samplers import make_scheduler, samplers_in
-from pipelines.diffusion.sides import check_sides
+from pipelines.diffusion.wording.dynamic_prompts import Words
 from pipelines.diffusion.wording.grammar import plain
-from pipelines.diffusion.wording.template import Words
 
 if TYPE_CHECKING:
     from pipelines.upscaling.networks import Network

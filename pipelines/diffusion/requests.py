@@ -10,15 +10,15 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipelines.core.engines import Request, Use
+from pipelines.core.engine import Request, Use
 from pipelines.core.errors import BadRequest
 from pipelines.core.pictures.inputs import InputId
 from pipelines.diffusion.details.requests import DetailFix
 from pipelines.diffusion.from_picture.requests import FromPicture
 from pipelines.diffusion.hires.requests import Hires
 from pipelines.diffusion.lora.use import MAX_LORAS, LoraUse, library_uses
+from pipelines.diffusion.picture_sides import side
 from pipelines.diffusion.seeds import MAX_SEED, Variation
-from pipelines.diffusion.sides import side
 
 MAX_PROMPT = 10_000
 MAX_PIXELS = 200_000_000  # of all results of a request that paints many

@@ -15,10 +15,10 @@ from pipelines.core.matching import find_name
 from pipelines.diffusion.from_picture.editing import resolve_picture
 from pipelines.diffusion.from_picture.sizes import size_step
 from pipelines.diffusion.hires.requests import Hires
+from pipelines.diffusion.picture_sides import LARGEST_SIDE, check_sides
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.samplers import UNET_FAMILIES, Sampler, Samplers, check_fit
 from pipelines.diffusion.seeds import MAX_SEED, RANDOM, Variation
-from pipelines.diffusion.sides import LARGEST_SIDE, check_sides
 from pipelines.diffusion.styles import get_style
 from pipelines.models.catalog import ModelEntry
 

@@ -9,9 +9,9 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from pipelines.core.engines import StrictModel
+from pipelines.core.engine import StrictModel
 from pipelines.core.errors import BadRequest
-from pipelines.diffusion.sides import side
+from pipelines.diffusion.picture_sides import side
 
 MAX_SEED = 2**32 - 1
 RANDOM = -1

@@ -52,9 +52,9 @@ from pipelines.diffusion.latents.coding import decode, encode_picture
 from pipelines.diffusion.latents.decoders import fast_decoder, missing_decoder, with_decoder
 from pipelines.diffusion.latents.overflow import overflow
 from pipelines.diffusion.loading import DiffusionModel
+from pipelines.diffusion.lora.applied_loras import Apply
 from pipelines.diffusion.lora.apply import Applied, apply_loras
 from pipelines.diffusion.lora.library import LoraLibrary
-from pipelines.diffusion.lora.session import Apply
 from pipelines.diffusion.lora.tags import list_left_out, uses_of, without_tags
 from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.prompts import count_chunks, is_weighted
@@ -65,10 +65,10 @@ from pipelines.diffusion.samplers import (
     Sampler,
     samplers_in,
 )
-from pipelines.diffusion.wording.template import Wording, Words
+from pipelines.diffusion.wording.dynamic_prompts import Wording, Words
 from pipelines.diffusion.wording.wildcards import Wildcards
 from pipelines.models.catalog import Catalog, ModelEntry
-from pipelines.upscaling import upscale
+from pipelines.upscaling import engine as upscaling
 from pipelines.upscaling.catalog import Upscalers
 from pipelines.upscaling.networks import Network
 
@@ -259,8 +259,8 @@ def with_upscaler(
     if settings.hires is None or settings.hires.is_latent:
         return backend
     entry = Upscalers(cache.home).get(settings.hires.upscaler)
-    yield from upscale.warm(entry, cache, stop)
-    network = leases.enter_context(upscale.lease_network(entry, cache))
+    yield from upscaling.warm(entry, cache, stop)
+    network = leases.enter_context(upscaling.lease_network(entry, cache))
     return partial(backend, upscaler=network)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pipelines.core.cache import ModelCache
 from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.messages import Message
-from pipelines.core.pictures.grid import labelled_grid
+from pipelines.core.pictures.contact_sheet import labelled_grid
 from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora.apply import apply_loras
 from pipelines.diffusion.lora.library import LoraLibrary

@@ -13,9 +13,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from pipelines.core.child_process import WorkFolder, changed_settings, read_json
 from pipelines.core.errors import BadRequest, NotFound, validate_stored
 from pipelines.core.files import size_of, write_whole
-from pipelines.core.processes import WorkFolder, changed_settings, read_json
 from pipelines.dreambooth.requests import TrainingRequest
 
 FOLDER, ABOUT = "trainings", "about.json"

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from pipelines.core.engines import StrictModel
+from pipelines.core.engine import StrictModel
 from pipelines.core.errors import NotFound, UserError, validate
 from pipelines.core.files import read_yaml
 from pipelines.core.matching import find_name

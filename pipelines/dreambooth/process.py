@@ -21,7 +21,7 @@ from typing import Any
 
 from PIL import Image
 
-from pipelines.core import errors, processes
+from pipelines.core import child_process, errors
 from pipelines.core.cache import ModelCache
 from pipelines.core.devices import free_memory
 from pipelines.core.errors import Stopped, Unavailable, UserError
@@ -100,7 +100,7 @@ def run(
         # Stopped before the first step: there is nothing to keep.
         if stop.is_set() and follower.last_step < request.steps:
             raise Stopped
-        raise processes.silent_end(folder, process, follower.last_step)
+        raise child_process.silent_end(folder, process, follower.last_step)
     kept = put_in_library(folder, request)
     if about["steps"] < request.steps:
         raise Stopped
@@ -149,7 +149,7 @@ def launch_command(
     folder: TrainingFolder, request: TrainingRequest, device: str, offline: bool
 ) -> list[str]:
     """``accelerate launch …`` as a list of arguments."""
-    return processes.launch_command(
+    return child_process.launch_command(
         "pipelines.dreambooth.train", folder, device, offline, request.processes
     )
 
@@ -158,7 +158,7 @@ def launch_trainer(
     folder: TrainingFolder, request: TrainingRequest, device: str, offline: bool
 ) -> subprocess.Popen:
     """Starts the trainer; what it prints goes to the training's log."""
-    return processes.start(launch_command(folder, request, device, offline), folder)
+    return child_process.start(launch_command(folder, request, device, offline), folder)
 
 
 def put_in_library(folder: TrainingFolder, request: TrainingRequest) -> LoraRecord:
@@ -274,7 +274,7 @@ class _Follower:
             progress = self._read(line) if line["event"] != "error" else None
             if progress is not None:
                 yield progress
-        for line in processes.follow(self.folder, process, stop, self._heard):
+        for line in child_process.follow(self.folder, process, stop, self._heard):
             progress = self._read(line)
             if progress is not None:
                 yield progress
@@ -282,7 +282,7 @@ class _Follower:
     def _read(self, line: dict[str, Any]) -> Progress | None:
         event, total = line["event"], self.request.steps
         if event == "note":
-            note = processes.note_of(line)
+            note = child_process.note_of(line)
             return Progress(self.last_step, total, self.preview, note)
         if event == "stopping":
             note = Message("Stopping: what has been learnt is kept")
@@ -301,7 +301,7 @@ class _Follower:
                 self.preview = picture.convert("RGB")
             return Progress(self.last_step, total, self.preview)
         if event == "error":
-            self.error = processes.error_of(line)
+            self.error = child_process.error_of(line)
         return None
 
 
@@ -315,5 +315,5 @@ def _make_room(cache: ModelCache, expected: Preflight, patience: float) -> None:
         cache.clear()
     until = time.monotonic() + patience
     while time.monotonic() < until and expected.bytes > free_memory(cache.device):
-        time.sleep(processes.LOOK_SECONDS)
+        time.sleep(child_process.LOOK_SECONDS)
     check_room(expected, cache.home, cache.device, free_memory(cache.device))

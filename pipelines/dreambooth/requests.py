@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from pipelines.core.engines import Request, Use
+from pipelines.core.engine import Request, Use
 from pipelines.core.errors import BadRequest
 from pipelines.diffusion.lora.use import MAX_WEIGHT, LoraUse, library_uses
+from pipelines.diffusion.picture_sides import side
 from pipelines.diffusion.requests import MAX_SEED, TextToImageRequest
-from pipelines.diffusion.sides import side
 
 MAX_SAMPLE_PROMPTS = 8
 MAX_VECTORS = 8

@@ -11,7 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from pipelines.core.processes import TAKEN, report_outcome
+from pipelines.core.child_process import TAKEN, report_outcome
 from pipelines.diffusion.lora.library import LoraLibrary
 from pipelines.dreambooth.base import precision_for
 from pipelines.dreambooth.data.subjects import Subject

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, Tag
 
-from pipelines.core.engines import Request, Use
+from pipelines.core.engine import Request, Use
 from pipelines.core.errors import UserError
 from pipelines.diffusion.control.requests import ControlRequest
 from pipelines.diffusion.lora.use import LoraUse, library_uses

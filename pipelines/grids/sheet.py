@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
-from pipelines.core.pictures.grid import labelled_grid
+from pipelines.core.pictures.contact_sheet import labelled_grid
 from pipelines.grids.cells import Cell
 
 MAX_PIXELS = 100_000_000  # of a sheet: a larger one is made smaller

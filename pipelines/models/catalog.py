@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
-from pipelines.core.engines import StrictModel
+from pipelines.core.engine import StrictModel
 from pipelines.core.errors import NotFound, Refused, UserError, validate
 from pipelines.core.files import read_yaml, readable_name, refused_name
 from pipelines.core.matching import closest, find_name, same_name

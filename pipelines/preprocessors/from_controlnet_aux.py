@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pipelines.core.engines import IMPORTING
+from pipelines.core.engine import IMPORTING
 from pipelines.preprocessors import parameters as ask
 from pipelines.preprocessors.networks import Networks, tensors
 from pipelines.preprocessors.skeletons import draw_body, draw_face, draw_hand

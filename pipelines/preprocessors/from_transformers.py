@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from pipelines.core.engines import IMPORTING
+from pipelines.core.engine import IMPORTING
 from pipelines.preprocessors import parameters as ask
 from pipelines.preprocessors.networks import Networks
 from pipelines.preprocessors.working_size import as_map, read_at

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipelines.core.engines import StrictModel
+from pipelines.core.engine import StrictModel
 
 MAX_SEED = 2**32 - 1
 

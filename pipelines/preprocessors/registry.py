@@ -342,7 +342,7 @@ def _make(
 
 
 def _import_all(preprocessor: Preprocessor) -> Any:
-    from pipelines.core.engines import IMPORTING
+    from pipelines.core.engine import IMPORTING
 
     try:
         with IMPORTING:

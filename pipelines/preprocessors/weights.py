@@ -198,7 +198,7 @@ def load(name: str, device: str, notes: Notes, offline: bool, home: Path) -> Loa
         OutOfMemory: the device's memory does not suffice.
     """
     from pipelines.core.devices import is_out_of_memory, out_of_memory
-    from pipelines.core.engines import IMPORTING
+    from pipelines.core.engine import IMPORTING
 
     entry = WEIGHTS[name]
     folder = _shipped_folder(entry) if entry.asset else _download(entry, notes, offline, home)

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipelines.core.engines import Request, Use
+from pipelines.core.engine import Request, Use
 from pipelines.core.pictures.inputs import InputId
 from pipelines.upscaling.catalog import LANCZOS
 

@@ -16,7 +16,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.core.engines import Request
+from pipelines.core.engine import Request
 from pipelines.core.errors import Refused, Stopped
 from pipelines.core.events import Progress, Result
 from pipelines.core.messages import Message
@@ -86,7 +86,7 @@ class CleaningRequest(Request):
 
 
 class CleaningEngine:
-    """Does the work; as :class:`pipelines.core.engines.Engine`.
+    """Does the work; as :class:`pipelines.core.engine.Engine`.
 
     Args:
         clean_up: ``clean_up(dry_run)`` yields the bytes of each thing that goes.

@@ -15,7 +15,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pipelines.core.engines import Engine
+from pipelines.core.engine import Engine
 from pipelines.core.messages import Message
 from pipelines.models.catalog import OWN
 from studio.core.exchange import Exchange, Target

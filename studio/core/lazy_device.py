@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core.cache import Entry, ModelCache
-from pipelines.core.engines import IMPORTING
+from pipelines.core.engine import IMPORTING
 from pipelines.models.catalog import Catalog
 
 

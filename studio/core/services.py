@@ -31,7 +31,7 @@ from studio.core.jobs.queue import Jobs, Unfinished
 from studio.core.jobs.submission import Submissions
 from studio.core.lazy_device import CacheOnDemand, Device
 from studio.core.painting.checks import Paintings, check_painting
-from studio.core.painting.loras import Loras
+from studio.core.painting.own_loras import Loras
 from studio.core.quota import Keeper, Quota
 from studio.core.settings import StoredSettings
 from studio.core.store import Store

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipelines.core.engines import Use
+from pipelines.core.engine import Use
 from pipelines.core.errors import Busy, Unavailable
 from studio.core.home import Reserve, disk_full, readable_path
 
@@ -242,7 +242,7 @@ MIGRATIONS: tuple[str | Callable[[sqlite3.Connection], None], ...] = (
     """
     CREATE TABLE job_uses (                 -- what is stored and named in a job's request
         job  TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
-        kind TEXT NOT NULL,                 -- see pipelines.core.engines.Use
+        kind TEXT NOT NULL,                 -- see pipelines.core.engine.Use
         item TEXT NOT NULL,                 -- its id
         PRIMARY KEY (job, kind, item)
     ) WITHOUT ROWID;

@@ -8,7 +8,7 @@ import re
 import pytest
 from pydantic import ValidationError
 
-from pipelines.core.engines import StrictModel
+from pipelines.core.engine import StrictModel
 from tests.structure.sources import ROOT, python_files, source_of, tracked_files
 
 UNIT_BY_HAND = re.compile(r"\}\s?[kMGT]i?B\b")  # as "{limit} MB" or f"{count // 10**6} MB"
@@ -39,9 +39,9 @@ def test_bytes_are_written_by_the_one_formatter():
 
 
 def test_models_that_are_strict_say_so_by_their_base():
-    """:class:`pipelines.core.engines.StrictModel`, which refuses NaN and infinities too."""
+    """:class:`pipelines.core.engine.StrictModel`, which refuses NaN and infinities too."""
     by_hand = re.compile(r"ConfigDict\(extra=\"forbid\", frozen=True\)|allow_inf_nan=False")
-    apart = {"pipelines/core/engines.py"}
+    apart = {"pipelines/core/engine.py"}
     # Dataclasses and dictionaries, which have no base of ours.
     apart |= {"pipelines/clustering/wire.py", "studio/features/chat/files/reading.py"}
     found = [

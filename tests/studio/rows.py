@@ -6,7 +6,7 @@ import json
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from studio.core.jobs.uses import add_job_uses
+from studio.core.jobs.job_uses import add_job_uses
 from studio.core.store import uses_in
 
 if TYPE_CHECKING:

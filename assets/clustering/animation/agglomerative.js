@@ -1,9 +1,9 @@
 // Agglomerative clustering as an animation: the two nearest clusters become one, and the tree grows.
 
 import { say } from "../../page.js";
-import { ticks, short } from "../view/axes.js";
+import { ticks, short } from "../plot/axes.js";
 import { colourOf, edge } from "../colours.js";
-import { drawTitle } from "./curve.js";
+import { drawTitle } from "./frame_chart.js";
 import { formatCount, figures } from "../parts.js";
 import { hullOf, line } from "./frames.js";
 

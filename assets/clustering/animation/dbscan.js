@@ -2,7 +2,7 @@
 
 import { say } from "../../page.js";
 import { colourOf, edge, mix } from "../colours.js";
-import { paintBands } from "./curve.js";
+import { paintBands } from "./frame_chart.js";
 import { formatCount } from "../parts.js";
 import { ellipse, line } from "./frames.js";
 

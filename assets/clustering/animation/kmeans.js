@@ -2,7 +2,7 @@
 
 import { say } from "../../page.js";
 import { colourOf, markOf } from "../colours.js";
-import { paintCurve } from "./curve.js";
+import { paintCurve } from "./frame_chart.js";
 import { figures, formatCount } from "../parts.js";
 import { between, centre, line } from "./frames.js";
 

@@ -2,7 +2,7 @@
 
 import { say } from "../../page.js";
 import { channels, colourOf, edge, hexOf } from "../colours.js";
-import { paintCurve } from "./curve.js";
+import { paintCurve } from "./frame_chart.js";
 import { figures } from "../parts.js";
 import { between, centre, ellipse } from "./frames.js";
 

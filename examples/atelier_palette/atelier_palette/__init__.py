@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from PIL import Image
 from pydantic import BaseModel, Field
 
-from pipelines.core.engines import Engine
+from pipelines.core.engine import Engine
 from pipelines.core.errors import NotFound
 from pipelines.core.events import Picture, Result
 from studio.api.dependencies import CurrentOwner, CurrentStudio

@@ -33,11 +33,11 @@ from pipelines.chat.events import Finished, Reading, TokenOdds, Words
 from pipelines.chat.rendering import process as rendering
 from pipelines.chat.requests import ChatMessage, Generation
 from pipelines.core.cache import Notes
+from pipelines.core.child_process import LineProcess
 from pipelines.core.errors import OutOfMemory, Stopped, Unavailable
 from pipelines.core.files import temporary_root
 from pipelines.core.limits import available_cores
 from pipelines.core.messages import Message
-from pipelines.core.processes import LineProcess
 from pipelines.core.sandbox import clean_environment
 
 MAX_SOCKET_BYTES = 103  # of the path of a Unix socket; Linux allows 107, macOS 103

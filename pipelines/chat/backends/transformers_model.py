@@ -261,7 +261,7 @@ def load(entry: ChatEntry, path: Path, device: str, notes: Notes, home: Path) ->
     from safetensors import SafetensorError
 
     from pipelines.core.devices import dtype_for, is_out_of_memory, out_of_memory
-    from pipelines.core.engines import IMPORTING
+    from pipelines.core.engine import IMPORTING
 
     notes(Message("Loading {model}", model=entry.title), None)
     with IMPORTING:

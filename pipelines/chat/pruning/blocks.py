@@ -9,8 +9,8 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipelines.core.child_process import read_json
 from pipelines.core.errors import BadRequest
-from pipelines.core.processes import read_json
 
 FIRST, LAST = 4, 2  # blocks that the "+" variants never drop (section 3.1)
 

@@ -2,7 +2,7 @@
 
 ``<home>/prunings/<id>/`` holds ``pruning.json`` (the request), ``cut/`` (the pruned model),
 ``heal.json`` (what the healing process is to do), ``healed/``, ``figures.json``, and what every
-:class:`pipelines.core.processes.WorkFolder` has. No torch here: the page reads it.
+:class:`pipelines.core.child_process.WorkFolder` has. No torch here: the page reads it.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.chat.pruning.requests import PruneRequest
+from pipelines.core.child_process import WorkFolder, changed_settings, read_json
 from pipelines.core.errors import BadRequest, validate_stored
 from pipelines.core.files import size_of, write_whole
-from pipelines.core.processes import WorkFolder, changed_settings, read_json
 
 FOLDER = "prunings"
 MODELS = "chat_models"  # in the home folder: what has come of them, see ModelLibrary

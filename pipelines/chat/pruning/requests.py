@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from pipelines.chat.entries import OWN
-from pipelines.core.engines import Request, Use
+from pipelines.core.engine import Request, Use
 
 MAX_BLOCKS = 200  # of a model; the largest public ones have 126
 MAX_CURVE = 12  # points

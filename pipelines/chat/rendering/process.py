@@ -21,9 +21,9 @@ from pydantic import StrictBool, StrictStr, TypeAdapter
 from pipelines.chat.rendering.worker import MAX_PROMPT, MEMORY_BYTES
 from pipelines.chat.requests import ChatMessage
 from pipelines.chat.templates import LOOKS_SPECIAL, Part
+from pipelines.core.child_process import LineProcess, UnreadableAnswer
 from pipelines.core.errors import BadRequest
 from pipelines.core.messages import Message
-from pipelines.core.processes import LineProcess, UnreadableAnswer
 from pipelines.core.sandbox import Files
 from pipelines.core.sizes import format_bytes
 

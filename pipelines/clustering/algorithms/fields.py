@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from pipelines.clustering.data.scaling import Scaled
-from pipelines.core.engines import StrictModel
+from pipelines.core.engine import StrictModel
 
 MAX_CLUSTERS = 1000
 MAX_STARTS = 100

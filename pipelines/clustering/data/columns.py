@@ -15,7 +15,7 @@ from pipelines.clustering.data.sample_data import Dataset
 from pipelines.clustering.data.tables import Table, frames
 from pipelines.clustering.data.true_labels import UNKNOWN, TrueLabels
 from pipelines.clustering.wire import Rows, UnreadableAnswer
-from pipelines.core.engines import StrictModel
+from pipelines.core.engine import StrictModel
 from pipelines.core.errors import BadRequest
 from pipelines.core.messages import Message
 

@@ -21,7 +21,7 @@ from pydantic import Field, model_validator
 from pipelines.clustering.data.csv_rows import not_of, read_rows, too_many_fields
 from pipelines.clustering.data.encodings import SAMPLE_BYTES, Encoding, FoundEncoding, find_encoding
 from pipelines.clustering.data.numerals import Evidence, Marks, find_marks, form_of, number_of
-from pipelines.core.engines import StrictModel
+from pipelines.core.engine import StrictModel
 from pipelines.core.errors import BadRequest
 from pipelines.core.messages import Message
 

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field
 
 from pipelines.clustering.wire import Labels, Matrix, UnreadableAnswer
-from pipelines.core.engines import StrictModel
+from pipelines.core.engine import StrictModel
 
 MAX_POINTS = 1_000_000
 MAX_CLUSTERS = 50

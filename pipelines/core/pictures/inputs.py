@@ -21,7 +21,7 @@ from pydantic import StringConstraints
 
 from pipelines.core.errors import NotFound, Unavailable
 from pipelines.core.files import write_whole
-from pipelines.core.pictures.stored import DAMAGED, is_whole, read_png
+from pipelines.core.pictures.png_files import DAMAGED, is_whole, read_png
 
 FOLDER = "inputs"
 WHITE = "#ffffff"

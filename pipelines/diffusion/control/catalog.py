@@ -14,13 +14,13 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from pipelines.core.engines import StrictModel
+from pipelines.core.engine import StrictModel
 from pipelines.core.errors import BadRequest, Refused
 from pipelines.core.files import refused_name
 from pipelines.core.matching import find_name, same_name
 from pipelines.core.messages import Message
 from pipelines.core.paths import ASSETS, HUB_FOLDER, PRESETS
-from pipelines.diffusion.control import single_files
+from pipelines.diffusion.control import control_files
 from pipelines.models.catalog import Bytes, ModelEntry, Source, read_entries, unknown_name
 from pipelines.models.local_models import PICKLES, cannot_be_read, pickle_reason
 
@@ -211,7 +211,7 @@ class ControlCatalog:
             return None
         if suffix in PICKLES:
             return pickle_reason(path)
-        found = single_files.inspect(path)
+        found = control_files.inspect(path)
         if isinstance(found, Message):
             return found
         return {**found, "source": Source(file=path), "memory_bytes": path.stat().st_size}

@@ -22,7 +22,7 @@ from pipelines.core.errors import BadRequest, validate
 from pipelines.core.events import Progress
 from pipelines.core.pictures.fitting import Box, crop_beyond, fit, same_proportions
 from pipelines.core.pictures.inputs import FOLDER, open_input
-from pipelines.core.pictures.stored import DAMAGED, read_png
+from pipelines.core.pictures.png_files import DAMAGED, read_png
 from pipelines.diffusion.control.requests import ConditionRequest
 from pipelines.preprocessors import registry
 

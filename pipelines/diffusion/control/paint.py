@@ -28,8 +28,8 @@ from pipelines.diffusion.from_picture.outpainting import resize_to
 from pipelines.diffusion.from_picture.repainting import open_repainting
 from pipelines.diffusion.latents.decoders import with_decoder
 from pipelines.diffusion.loading import DiffusionModel
+from pipelines.diffusion.lora.applied_loras import Apply
 from pipelines.diffusion.lora.apply import apply_loras
-from pipelines.diffusion.lora.session import Apply
 from pipelines.diffusion.openvino.unet import OpenVINOUNet
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.resolving import resolve

@@ -10,17 +10,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from pipelines.core.engines import StrictModel, Use
+from pipelines.core.engine import StrictModel, Use
 from pipelines.core.errors import BadRequest
 from pipelines.core.pictures.fitting import ResizeMode
 from pipelines.core.pictures.inputs import InputId
 from pipelines.diffusion.from_picture.requests import FromPicture
+from pipelines.diffusion.picture_sides import side
 from pipelines.diffusion.requests import (
     ChangePicturesRequest,
     ChangeRequest,
     TextToImageRequest,
 )
-from pipelines.diffusion.sides import side
 
 MAX_UNITS = 3
 

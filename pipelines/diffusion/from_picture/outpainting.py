@@ -10,11 +10,11 @@ from PIL import Image
 
 from pipelines.core.errors import BadRequest
 from pipelines.core.pictures.inputs import open_input
-from pipelines.diffusion.from_picture.masks import fill_masked
+from pipelines.diffusion.from_picture.mask import fill_masked
 from pipelines.diffusion.from_picture.requests import Outpaint
 from pipelines.diffusion.from_picture.sizes import PATCHES
+from pipelines.diffusion.picture_sides import LARGEST_SIDE, LEAST_SIDE
 from pipelines.diffusion.requests import TextToImageRequest
-from pipelines.diffusion.sides import LARGEST_SIDE, LEAST_SIDE
 
 _EDGE_SIGMA = 16.0  # pixels: how far the colours of the picture's edge run into one another
 _FAR = 64.0  # pixels from the picture from where on the fill has all of its noise

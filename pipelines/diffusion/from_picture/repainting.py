@@ -20,7 +20,7 @@ from pipelines.core.errors import BadRequest
 from pipelines.core.pictures.fitting import Box, fit
 from pipelines.core.pictures.inputs import open_input
 from pipelines.diffusion.from_picture.colours import match_colours
-from pipelines.diffusion.from_picture.masks import (
+from pipelines.diffusion.from_picture.mask import (
     blur_mask,
     box_around,
     fill_masked,

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from pipelines.core.engines import StrictModel
+from pipelines.core.engine import StrictModel
 from pipelines.core.errors import BadRequest
 from pipelines.core.pictures.fitting import ResizeMode
 from pipelines.core.pictures.inputs import WHITE, InputId

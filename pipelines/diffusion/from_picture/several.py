@@ -15,8 +15,8 @@ from pipelines.core.messages import Message
 from pipelines.core.pictures.inputs import open_input
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.from_picture.sizes import change_of
+from pipelines.diffusion.lora.applied_loras import LoraSession
 from pipelines.diffusion.lora.apply import apply_loras
-from pipelines.diffusion.lora.session import LoraSession
 from pipelines.diffusion.requests import ChangePicturesRequest
 from pipelines.diffusion.resolving import with_seed
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pipelines.diffusion.picture_sides import LARGEST_SIDE, LEAST_SIDE, SIZE_STEP
 from pipelines.diffusion.requests import ChangePicturesRequest, ChangeRequest
 from pipelines.diffusion.samplers import UNET_FAMILIES
-from pipelines.diffusion.sides import LARGEST_SIDE, LEAST_SIDE, SIZE_STEP
 from pipelines.models.catalog import ModelEntry
 
 PATCHES = 32  # pixels: multiples of it suit every family's patches

@@ -31,8 +31,8 @@ from pipelines.diffusion.openvino.unet import OpenVINOUNet
 from pipelines.diffusion.prompts import PromptEmbeds, encoding_steps
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.samplers import make_scheduler, samplers_in, step_arguments
+from pipelines.diffusion.wording.dynamic_prompts import Words
 from pipelines.diffusion.wording.editing import texts_of
-from pipelines.diffusion.wording.template import Words
 
 Steering = Callable[[int, tuple[int, int]], Steer]
 """``steering(evaluations in all, (width, height))``: what steers the UNet in one pass."""

@@ -9,8 +9,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipelines.core.engines import StrictModel
-from pipelines.diffusion.sides import side
+from pipelines.core.engine import StrictModel
+from pipelines.diffusion.picture_sides import side
 from pipelines.upscaling.catalog import LANCZOS
 
 LATENT_MODES = {

@@ -15,8 +15,8 @@ from pipelines.diffusion.hires.requests import LATENT_MODES, Hires
 from pipelines.diffusion.latents.coding import encode_picture
 from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.requests import TextToImageRequest
-from pipelines.diffusion.wording.template import Words
-from pipelines.upscaling.upscale import enlarge
+from pipelines.diffusion.wording.dynamic_prompts import Words
+from pipelines.upscaling.engine import enlarge
 
 if TYPE_CHECKING:
     from pipelines.upscaling.networks import Network

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from weakref import WeakKeyDictionary
 
-from pipelines.core.engines import StrictModel
+from pipelines.core.engine import StrictModel
 from pipelines.core.errors import Stopped
 from pipelines.core.events import Progress
 from pipelines.core.messages import Message

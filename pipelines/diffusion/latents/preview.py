@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pipelines.core.pictures.grid import tile
+from pipelines.core.pictures.contact_sheet import tile
 from pipelines.diffusion.latents.coding import decode
 from pipelines.diffusion.latents.decoders import fast_decoder
 from pipelines.diffusion.loading import DiffusionModel

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipelines.core.engines import Request, Use
+from pipelines.core.engine import Request, Use
 from pipelines.diffusion.lora.use import MAX_LORAS, MAX_NAME, LoraId, LoraUse, library_uses
 
 MAX_RANK = 1024

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from pipelines.core.engines import StrictModel, Use
+from pipelines.core.engine import StrictModel, Use
 from pipelines.models.catalog import OWN
 
 MAX_LORAS = 8

@@ -16,7 +16,7 @@ from typing import Any
 from PIL import Image
 
 from pipelines.core.paths import ASSETS
-from pipelines.core.pictures.stored import is_whole, read_png
+from pipelines.core.pictures.png_files import is_whole, read_png
 from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.models.catalog import ModelEntry
 

@@ -25,7 +25,7 @@ from PIL import Image
 from pipelines.core.errors import BadRequest, NotFound, Unavailable
 from pipelines.core.files import write_whole
 from pipelines.core.messages import Message
-from pipelines.core.pictures.stored import DAMAGED, read_png
+from pipelines.core.pictures.png_files import DAMAGED, read_png
 from pipelines.diffusion.lora.tags import without_tags
 from pipelines.diffusion.prompts import Fragment, parse
 from pipelines.dreambooth.data.captions import with_trigger

@@ -42,10 +42,10 @@ from pipelines.toybox.segmenter import load_segmenter
 from pipelines.toybox.train import autoencoder as train_autoencoder
 from pipelines.toybox.train import consistency as train_consistency
 from pipelines.toybox.train import control as train_control
-from pipelines.toybox.train import decoder as train_decoder
 from pipelines.toybox.train import depth as train_depth
 from pipelines.toybox.train import judge as train_judge
 from pipelines.toybox.train import segmenter as train_segmenter
+from pipelines.toybox.train import starter_decoder as train_decoder
 from pipelines.toybox.train import text_encoder as train_text
 from pipelines.toybox.train import unet as train_unet
 from pipelines.toybox.train import upscaler as train_upscaler

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipelines.core.engines import Request
+from pipelines.core.engine import Request
 from pipelines.core.errors import Stopped
 from pipelines.core.events import Progress, Result
 from pipelines.core.messages import Message
@@ -28,7 +28,7 @@ class EverythingRequest(Request):
 
 
 class OwnerDeletion:
-    """Does the work; as :class:`pipelines.core.engines.Engine`.
+    """Does the work; as :class:`pipelines.core.engine.Engine`.
 
     Args:
         keepers: asked in their order; may be filled later.

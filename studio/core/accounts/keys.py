@@ -17,7 +17,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from pipelines.core.engines import StrictModel
+from pipelines.core.engine import StrictModel
 from pipelines.core.errors import NotFound, Refused, UserError, validate
 from studio.core.accounts.accounts import NotLoggedIn, Owner
 from studio.core.accounts.rate_limits import Minute

@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from pipelines.core.engines import Use
+from pipelines.core.engine import Use
 from pipelines.core.errors import NotFound, Unavailable, UserError
-from pipelines.core.pictures.stored import DAMAGED, read_png
+from pipelines.core.pictures.png_files import DAMAGED, read_png
 from studio.core.gallery.metadata import format_parameters, parameters_of
 from studio.core.gallery.picture_files import PictureFiles
 from studio.core.home import DiskFull, write_file

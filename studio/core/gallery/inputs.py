@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from pipelines.core.engines import Use
+from pipelines.core.engine import Use
 from pipelines.core.errors import BadRequest, NotFound
 from pipelines.core.messages import Message
 from pipelines.core.pictures.inputs import FOLDER, input_path, keep_input, open_input
@@ -32,7 +32,7 @@ from pipelines.core.pictures.uploads import (
 )
 from pipelines.diffusion.control.conditions import forget_maps
 from studio.core.home import room_for, sweep
-from studio.core.jobs.uses import is_at_work, used_by_jobs
+from studio.core.jobs.job_uses import is_at_work, used_by_jobs
 from studio.core.quota import Keeper, Quota
 
 if TYPE_CHECKING:

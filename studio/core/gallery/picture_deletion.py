@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipelines.core.engines import Request
+from pipelines.core.engine import Request
 from pipelines.core.errors import BadRequest, Stopped
 from pipelines.core.events import Progress, Result
 
@@ -44,7 +44,7 @@ class DeletionRequest(Request):
 
 
 class DeletionEngine:
-    """Does the work; as :class:`pipelines.core.engines.Engine`."""
+    """Does the work; as :class:`pipelines.core.engine.Engine`."""
 
     request_class = DeletionRequest
     resumes = True

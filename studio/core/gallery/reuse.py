@@ -11,7 +11,7 @@ from pipelines.diffusion.hires.requests import LATENT_MODES
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.samplers import Samplers
 from pipelines.diffusion.styles import styles
-from pipelines.diffusion.wording.template import (
+from pipelines.diffusion.wording.dynamic_prompts import (
     HIRES_TEMPLATES,
     IN_TURN,
     NEGATIVE_TEMPLATE,

@@ -16,10 +16,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pipelines.core.engines import Use, uses_of
+from pipelines.core.engine import Use, uses_of
 from pipelines.core.errors import BadRequest, Busy, NotFound, UserError, validate_stored
+from studio.core.jobs.job_uses import add_job_uses
 from studio.core.jobs.record import CANCELLED, DONE, FAILED, QUEUED, RUNNING, Job, job_of
-from studio.core.jobs.uses import add_job_uses
 from studio.core.jobs.waiting import seconds_to_turn, usual_seconds
 from studio.core.jobs.worker import CLOSE_SECONDS, Worker
 from studio.core.quota import Keeper

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pipelines.core.engines import uses_of
+from pipelines.core.engine import uses_of
 from pipelines.core.errors import NotFound, Refused, validate
 from pipelines.diffusion.resolving import with_seed
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from pipelines.core.engines import Engine
+    from pipelines.core.engine import Engine
     from studio.core.accounts.accounts import Owner
     from studio.core.feature import Features
     from studio.core.jobs.queue import Job, Jobs

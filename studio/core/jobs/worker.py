@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pipelines.core.engines import uses_of
+from pipelines.core.engine import uses_of
 from pipelines.core.errors import NotFound, Stopped, UserError, unforeseen, validate_stored
 from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.files import is_full

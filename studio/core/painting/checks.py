@@ -12,7 +12,7 @@ from pipelines.diffusion.prompts import parse
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.resolving import resolve
 from pipelines.diffusion.samplers import UNET_FAMILIES, samplers_in
-from pipelines.diffusion.wording.template import Wording
+from pipelines.diffusion.wording.dynamic_prompts import Wording
 from pipelines.diffusion.wording.wildcards import Wildcards
 from pipelines.models.catalog import ModelEntry
 from pipelines.upscaling.catalog import Upscalers

@@ -30,14 +30,14 @@ from studio.api.dependencies import (
 from studio.api.http import attachment, json_reply, receive_body, text_reply
 from studio.features.chat import json_views
 from studio.features.chat.answers.sse import Follower, events
+from studio.features.chat.conversation_record import STREAMING
 from studio.features.chat.conversations import MAX_LANES
-from studio.features.chat.records import STREAMING
 from studio.i18n import translate
 
 if TYPE_CHECKING:
     from studio.core.accounts.accounts import Owner
     from studio.core.services import Studio
-    from studio.features.chat.records import StoredMessage
+    from studio.features.chat.conversation_record import StoredMessage
 
 Revision = Annotated[int, Field(ge=0, le=2**62)]
 Name = Annotated[str, Field(max_length=200)]

@@ -29,7 +29,7 @@ from studio.features.chat.checks import (
     checked_prompt,
     checked_title,
 )
-from studio.features.chat.records import (
+from studio.features.chat.conversation_record import (
     Conversation,
     StoredMessage,
     check_ended,

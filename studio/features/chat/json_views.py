@@ -11,8 +11,8 @@ from pipelines.chat.requests import Generation, Sampling
 from pipelines.core.messages import Message
 from pipelines.core.sizes import format_bytes
 from studio.core.accounts.accounts import Owner
+from studio.features.chat.conversation_record import STREAMING, Conversation, StoredMessage
 from studio.features.chat.markdown.html import render
-from studio.features.chat.records import STREAMING, Conversation, StoredMessage
 from studio.features.chat.tree import MAX_TREE
 from studio.i18n import text_in, translate
 from studio.page.widgets import bounds, step

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from studio.core.gallery.gallery import fold
-from studio.features.chat.records import Conversation, conversation_of, no_conversation
+from studio.features.chat.conversation_record import Conversation, conversation_of, no_conversation
 
 
 def one(connection: sqlite3.Connection, owner: str, conversation_id: str) -> Conversation:

@@ -12,7 +12,7 @@ from typing import Any
 from pipelines.core.errors import BadRequest
 from pipelines.core.messages import Message
 from studio.core.gallery.gallery import fold
-from studio.features.chat.records import DONE, StoredMessage, message_of, no_message
+from studio.features.chat.conversation_record import DONE, StoredMessage, message_of, no_message
 
 MAX_TREE = 10_000  # messages of one conversation, all its branches together
 

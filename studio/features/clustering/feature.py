@@ -8,7 +8,7 @@ from fastapi import APIRouter
 
 from pipelines.clustering.data.tables import MAX_BYTES
 from pipelines.clustering.requests import ClusterRequest, CompareRequest, CurveRequest, OnData
-from pipelines.core.engines import Engine
+from pipelines.core.engine import Engine
 from pipelines.core.paths import ASSETS
 from studio.core.feature import Feature
 from studio.features.clustering.data import api as data_api

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelines.core.engines import Engine
+from pipelines.core.engine import Engine
 from pipelines.diffusion.control.catalog import CACHE_PREFIX
 from pipelines.diffusion.control.requests import ControlRequest, SteeredChangesRequest
 from studio.core.feature import Feature

@@ -33,7 +33,7 @@ from studio.page.components.paint_form import PaintForm
 from studio.page.components.picture_panel import PicturePanel
 from studio.page.components.versus import VERSUS_MOVED, versus
 from studio.page.tab_events import BROUGHT, FILLED, TabEvents
-from studio.page.units.form import UnitForm
+from studio.page.units.unit_form import UnitForm
 from studio.page.widgets import QUIET, Visitor, label
 
 if TYPE_CHECKING:

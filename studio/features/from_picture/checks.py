@@ -51,7 +51,7 @@ def _refusal_of_mask(home: Path, id: str, size: tuple[int, int], inverted: bool)
     It takes a tenth of a second to open, and each cell of a grid has the same; an id is made of
     the pixels.
     """
-    from pipelines.diffusion.from_picture.masks import read_mask
+    from pipelines.diffusion.from_picture.mask import read_mask
 
     try:
         read_mask(open_input(home, id), size, inverted)

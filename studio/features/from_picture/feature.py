@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelines.core.engines import Engine
+from pipelines.core.engine import Engine
 from pipelines.diffusion.control.requests import SteeredChangesRequest
 from pipelines.diffusion.requests import ChangePicturesRequest, TextToImageRequest
 from studio.core.feature import Feature

@@ -10,8 +10,8 @@ from PIL import Image
 
 from pipelines.core.errors import NotFound
 from pipelines.diffusion.from_picture.sizes import size_step
+from pipelines.diffusion.picture_sides import LARGEST_SIDE, LEAST_SIDE, SIZE_STEP
 from pipelines.diffusion.requests import TextToImageRequest
-from pipelines.diffusion.sides import LARGEST_SIDE, LEAST_SIDE, SIZE_STEP
 from studio.core.exchange import PICTURE, Target
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from pipelines.core.errors import UserError
 from pipelines.core.messages import Message
 from pipelines.diffusion.from_picture.requests import MOST_ADDED, FromPicture, Outpaint
-from pipelines.diffusion.sides import LARGEST_SIDE, LEAST_SIDE
+from pipelines.diffusion.picture_sides import LARGEST_SIDE, LEAST_SIDE
 from studio.page import views
 from studio.page.components.canvas import picture_on
 from studio.page.components.mask import mask_layer, mask_on

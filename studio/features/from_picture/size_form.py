@@ -9,7 +9,7 @@ import gradio as gr
 from pipelines.core.errors import BadRequest, UserError
 from pipelines.core.messages import Message
 from pipelines.diffusion.from_picture.sizes import scaled_size, size_like, size_step
-from pipelines.diffusion.sides import LARGEST_SIDE, LEAST_SIDE
+from pipelines.diffusion.picture_sides import LARGEST_SIDE, LEAST_SIDE
 from studio.page import views
 from studio.page.components.canvas import picture_on
 from studio.page.widgets import QUIET, Visitor, follow_newest, label

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pipelines.chat.pruning.requests import CurveRequest, PruneRequest, ScoreRequest
-from pipelines.core.engines import Engine
+from pipelines.core.engine import Engine
 from studio.core.feature import Feature
 from studio.features.labs.inspect import Inspector
 from studio.features.labs.inspect_tab import InspectTab

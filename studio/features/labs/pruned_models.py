@@ -19,7 +19,7 @@ from pipelines.chat.entries import CACHE_PREFIX, INSPECT_PREFIX, ChatEntry
 from pipelines.chat.model_library import MadeModel, ModelLibrary
 from pipelines.chat.pruning.folder import FOLDER, PruneFolder, prunings_in
 from pipelines.chat.pruning.requests import PruneRequest, ScoreRequest
-from pipelines.core.engines import Use
+from pipelines.core.engine import Use
 from pipelines.core.errors import BadRequest, Busy, NotFound, Refused, validate_stored
 from studio.core.home import clear_folders, ownerless_folders
 from studio.core.jobs.record import DONE, Job

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from pipelines.core.engines import Engine
+from pipelines.core.engine import Engine
 from pipelines.diffusion.lora.requests import MergeRequest
 from pipelines.diffusion.requests import TextToImageRequest
 from studio.core.feature import Feature, Upload

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from fastapi import APIRouter
 
-from pipelines.core.engines import Engine
+from pipelines.core.engine import Engine
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.diffusion.styles import styles
@@ -15,7 +15,7 @@ from pipelines.grids.verdicts import JUDGE
 from studio.core.feature import Feature
 from studio.features.painting import live_api, word_lists
 from studio.features.painting.checks import check_comparison, check_grid
-from studio.features.painting.grid import GridTab
+from studio.features.painting.grid_tab import GridTab
 from studio.features.painting.text_to_image import PaintTab
 from studio.features.painting.word_lists import WordLists
 
@@ -35,8 +35,8 @@ FEATURE = Feature(
     name="painting",
     engines=(
         Engine("text_to_image", TextToImageRequest, "pipelines.diffusion.text_to_image"),
-        Engine("grid", GridRequest, "pipelines.grids.grid"),
-        Engine("compare_samplers", CompareSamplersRequest, "pipelines.grids.grid"),
+        Engine("grid", GridRequest, "pipelines.grids.engine"),
+        Engine("compare_samplers", CompareSamplersRequest, "pipelines.grids.engine"),
     ),
     services={"word_lists": lambda studio: WordLists(studio.home)},
     checks={GridRequest: check_grid, CompareSamplersRequest: check_comparison},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from pipelines.core.engines import Engine
+from pipelines.core.engine import Engine
 from pipelines.dreambooth.presets import presets
 from pipelines.dreambooth.requests import BeforeAfterRequest, TrainingRequest
 from studio.core.feature import Feature, Upload

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from pipelines.core.engines import Use
+from pipelines.core.engine import Use
 from pipelines.core.errors import BadRequest, Busy, NotFound, UserError
 from pipelines.core.messages import Message
 from pipelines.dreambooth import folder as trainings
@@ -27,7 +27,7 @@ from pipelines.dreambooth.data.examples import take_example
 from pipelines.dreambooth.data.photos import LIMITS, files_in_zip, is_zip, names_in_zip
 from pipelines.dreambooth.data.subjects import Photo, Subject
 from studio.core.home import clear_folders, ownerless_folders, room_for
-from studio.core.jobs.uses import is_at_work
+from studio.core.jobs.job_uses import is_at_work
 from studio.core.named_locks import Locks
 from studio.core.quota import Keeper, Quota
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, Response
 from pydantic import Field
 
-from pipelines.core.engines import StrictModel
+from pipelines.core.engine import StrictModel
 from pipelines.dreambooth.data import identifiers
 from pipelines.dreambooth.data.examples import examples
 from pipelines.dreambooth.requests import Method

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pipelines.core.engines import Use
+from pipelines.core.engine import Use
 from pipelines.core.errors import BadRequest, NotFound, UserError, validate, validate_stored
 from pipelines.core.limits import available_cores
 from pipelines.diffusion.lora.library import LoraLibrary

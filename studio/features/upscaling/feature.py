@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipelines.core.engines import Engine
+from pipelines.core.engine import Engine
 from pipelines.diffusion.requests import ChangeRequest
 from pipelines.upscaling.catalog import CACHE_PREFIX, Upscalers
 from pipelines.upscaling.requests import UpscaleRequest
@@ -29,7 +29,7 @@ def check_upscaling(studio: Studio, owner: Owner, request: UpscaleRequest) -> Up
 FEATURE = Feature(
     name="upscaling",
     engines=(
-        Engine(UPSCALE, UpscaleRequest, "pipelines.upscaling.upscale"),
+        Engine(UPSCALE, UpscaleRequest, "pipelines.upscaling.engine"),
         Engine(ENLARGE, ChangeRequest, "pipelines.diffusion.text_to_image"),
     ),
     services={"upscalers": lambda studio: Upscalers(studio.home)},

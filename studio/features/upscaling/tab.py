@@ -11,8 +11,8 @@ import gradio as gr
 from pipelines.core.errors import BadRequest, UserError
 from pipelines.diffusion.from_picture.sizes import size_step
 from pipelines.diffusion.hires.requests import Hires
+from pipelines.diffusion.picture_sides import SIZE_STEP
 from pipelines.diffusion.requests import ChangeRequest
-from pipelines.diffusion.sides import SIZE_STEP
 from pipelines.upscaling.catalog import LANCZOS
 from pipelines.upscaling.requests import UpscaleRequest
 from studio.core.exchange import PICTURE, Exchange, Taker, Target

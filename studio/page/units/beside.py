@@ -11,7 +11,7 @@ from pipelines.core.errors import BadRequest
 from pipelines.diffusion.control.requests import MAX_UNITS, ControlUnit
 from pipelines.models.catalog import ModelEntry
 from studio.page.components.canvas import canvas, offer_picture
-from studio.page.units.form import UnitForm
+from studio.page.units.unit_form import UnitForm
 from studio.page.widgets import QUIET, Visitor, from_field, label
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from pydantic import TypeAdapter
 from pipelines.chat import templates
 from pipelines.chat.rendering import process
 from pipelines.chat.requests import ChatMessage
+from pipelines.core.child_process import UnreadableAnswer
 from pipelines.core.errors import BadRequest
-from pipelines.core.processes import UnreadableAnswer
 from tests.pipelines.chat.chat_templates import FAMILIES
 from tests.pipelines.chat.llamas import CHATML, SPECIALS
 

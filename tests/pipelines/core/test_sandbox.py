@@ -10,7 +10,7 @@ import tempfile
 import pytest
 
 from pipelines.core import sandbox
-from pipelines.core.processes import LineProcess
+from pipelines.core.child_process import LineProcess
 from pipelines.core.sandbox import Files, clean_environment, environment_without_secrets
 from tests.patience import PATIENCE
 

@@ -17,7 +17,7 @@ from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.pictures.fitting import crop_beyond
 from pipelines.core.pictures.inputs import keep_input, open_input
 from pipelines.diffusion import text_to_image
-from pipelines.diffusion.from_picture.masks import box_around
+from pipelines.diffusion.from_picture.mask import box_around
 from pipelines.diffusion.from_picture.repainting import PreviewFrame, Repainting, open_repainting
 from pipelines.diffusion.from_picture.requests import FromPicture
 from pipelines.diffusion.from_picture.steps import count_steps

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.core.engines import Engine
+from pipelines.core.engine import Engine
 from pipelines.core.errors import BadRequest, NotFound, OutOfMemory, Stopped, UserError, validate
 from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.messages import Message

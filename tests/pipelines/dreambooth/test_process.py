@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.core import processes
+from pipelines.core import child_process
 from pipelines.core.cache import ModelCache
 from pipelines.core.errors import (
     UserError,
@@ -65,7 +65,7 @@ def test_a_training_under_accelerate_launch_ends_in_the_owners_library(ask, home
 
 def at_once(folder, request, device, offline) -> subprocess.Popen:
     """Trains within this process, as a launcher: torch is loaded here already."""
-    assert main_of(folder) == processes.DONE
+    assert main_of(folder) == child_process.DONE
     return subprocess.Popen([sys.executable, "-c", ""])
 
 
@@ -203,7 +203,7 @@ def test_the_trainer_says_why_it_failed(ask, trainer, monkeypatch, raised, kind,
         raise raised
 
     monkeypatch.setattr(Trainer, "run", fail)
-    assert main_of(folder) == processes.FAILED
+    assert main_of(folder) == child_process.FAILED
     line = folder.progress()[0][-1]
     assert (line["event"], line["kind"]) == ("error", kind)
     message = line["message"]
@@ -215,11 +215,11 @@ def test_two_trainers_never_share_a_folder(ask, trainer):
     with folder.hold() as mine:
         assert mine
         assert folder.is_running
-        assert main_of(folder) == processes.TAKEN
+        assert main_of(folder) == child_process.TAKEN
     assert not folder.is_running
 
 
 def test_the_trainer_runs_from_its_command_line(ask, trainer):
     folder = trainer(ask(steps=2)).folder
-    assert main_of(folder) == processes.DONE
+    assert main_of(folder) == child_process.DONE
     assert json.loads((folder.result / "about.json").read_text())["steps"] == 2

@@ -11,9 +11,9 @@ from PIL import Image
 from pipelines.core.errors import BadRequest, Stopped, validate
 from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.messages import Message
-from pipelines.core.pictures.grid import labelled_grid
+from pipelines.core.pictures.contact_sheet import labelled_grid
 from pipelines.diffusion import text_to_image
-from pipelines.grids import grid
+from pipelines.grids import engine
 from pipelines.grids.requests import CompareSamplersRequest
 
 
@@ -23,7 +23,7 @@ def request_of(samplers=("Euler", "Heun"), steps=(2, 3), **base) -> CompareSampl
 
 
 def run(cache, request) -> list[Progress | Picture | Result]:
-    return list(grid.run(request, cache, threading.Event()))
+    return list(engine.run(request, cache, threading.Event()))
 
 
 def test_each_cell_is_a_normal_result_with_one_seed_for_all(cache):
@@ -91,7 +91,7 @@ def test_samplers_named_twice_are_painted_once(cache):
 
 
 def test_all_combinations_without_sense_are_named_before_any_is_painted(cache):
-    events = grid.run(
+    events = engine.run(
         request_of(("DDIM", "Euler", "Foo", "LCM"), (2, 60), schedule="Karras"),
         cache,
         threading.Event(),
@@ -107,7 +107,7 @@ def test_all_combinations_without_sense_are_named_before_any_is_painted(cache):
 
 def test_stopping_takes_effect_within_one_step(cache):
     stop = threading.Event()
-    events = grid.run(request_of(steps=(20,)), cache, stop)
+    events = engine.run(request_of(steps=(20,)), cache, stop)
     next(events)
     stop.set()
     with pytest.raises(Stopped):

@@ -13,7 +13,7 @@ from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.messages import Message
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.loading import load
-from pipelines.grids import grid
+from pipelines.grids import engine
 from pipelines.grids.requests import GridRequest
 from pipelines.toybox.judge import Seen, Verdict
 from pipelines.toybox.verdicts import Asked, count_right, read_prompt
@@ -25,7 +25,7 @@ BASE |= {"width": 64, "height": 64}
 def run(cache, x, y=None, stop=None, **base) -> list[Progress | Picture | Result]:
     axes = {n: {"field": a[0], "values": a[1]} for n, a in zip("xy", (x, y), strict=True) if a}
     request = validate(GridRequest, {"base": BASE | base, **axes})
-    return list(grid.run(request, cache, stop or threading.Event()))
+    return list(engine.run(request, cache, stop or threading.Event()))
 
 
 def test_every_cell_is_the_picture_that_its_request_makes(cache):

@@ -16,7 +16,7 @@ from pipelines.diffusion.autoencoder import PatchAutoencoder, enlarge
 from pipelines.toybox.render.renderer import render
 from pipelines.toybox.scenes import mirror, training_scene
 from pipelines.toybox.segmenter import load_segmenter
-from pipelines.toybox.train import autoencoder, control, decoder, judge, render_shards
+from pipelines.toybox.train import autoencoder, control, judge, render_shards, starter_decoder
 from pipelines.toybox.train import command as train
 from pipelines.toybox.train import depth as train_depth
 from pipelines.toybox.train import segmenter as train_segmenter
@@ -48,8 +48,8 @@ def work(tmp_path_factory):
     # Few steps and small batches: what takes time here, and nothing below asks for more.
     for module in (train_unet, control):
         patch.setattr(module, "sample", partial(train_unet.sample, steps=2))
-    patch.setattr(decoder, "make_painted", partial(decoder.make_painted, batch=6))
-    patch.setattr(decoder, "train", partial(decoder.train, batch=4))
+    patch.setattr(starter_decoder, "make_painted", partial(starter_decoder.make_painted, batch=6))
+    patch.setattr(starter_decoder, "train", partial(starter_decoder.train, batch=4))
     patch.setattr(judge, "train", partial(judge.train, batch=8))
     patch.setattr(train_segmenter, "train", partial(train_segmenter.train, batch=4))
     patch.setattr(train_upscaler, "train", partial(train_upscaler.train, batch=2))
@@ -256,9 +256,9 @@ def test_what_is_painted_again_from_next_to_no_noise_is_what_it_was(work):
     latents.refresh()
     unet, rng = train_unet.load_average(run), np.random.default_rng(0)
     indices = [0, 3, 7]
-    again = decoder.paint_again(latents, unet, tokenizer, text_encoder, indices, 1, rng)
+    again = starter_decoder.paint_again(latents, unet, tokenizer, text_encoder, indices, 1, rng)
     assert (again.float() - latents.batch(indices)).abs().mean() < 0.05
-    far = decoder.paint_again(latents, unet, tokenizer, text_encoder, indices, 900, rng)
+    far = starter_decoder.paint_again(latents, unet, tokenizer, text_encoder, indices, 900, rng)
     assert (far.float() - latents.batch(indices)).abs().mean() > 0.3
 
 

@@ -20,7 +20,7 @@ from pipelines.core.cache import ModelCache
 from pipelines.core.errors import BadRequest, NotFound, Refused, Stopped, Unavailable, UserError
 from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.pictures.inputs import keep_input
-from pipelines.upscaling import networks, upscale
+from pipelines.upscaling import engine, networks
 from pipelines.upscaling.catalog import CACHE_PREFIX, UpscalerEntry, Upscalers
 from pipelines.upscaling.requests import UpscaleRequest
 
@@ -160,16 +160,16 @@ def test_a_result_that_would_be_too_large_is_averaged_as_it_is_made(home, tmp_pa
 
 def test_a_network_goes_round_until_the_size_is_there_and_lanczos_makes_it_exact(upscalers):
     net = network(upscalers, "compact")
-    larger = result(upscale.enlarge(picture((20, 16)), (70, 50), net, "compact"))
+    larger = result(engine.enlarge(picture((20, 16)), (70, 50), net, "compact"))
     assert larger.size == (70, 50)
-    plain = [result(upscale.enlarge(picture((20, 16)), (70, 50), None, name))
+    plain = [result(engine.enlarge(picture((20, 16)), (70, 50), None, name))
              for name in ("None", "Lanczos")]  # fmt: skip
     assert np.array_equal(*map(pixels, plain)), "A1111's None resizes by Lanczos"
     same = picture((20, 16))
-    assert result(upscale.enlarge(same, (20, 16), net, "compact")) == same
-    nearest = pixels(result(upscale.enlarge(same, (40, 32), None, "Nearest")))
+    assert result(engine.enlarge(same, (20, 16), net, "compact")) == same
+    nearest = pixels(result(engine.enlarge(same, (40, 32), None, "Nearest")))
     assert np.array_equal(nearest, pixels(same).repeat(2, 0).repeat(2, 1))
-    wide = result(upscale.enlarge(picture((40, 20)), (40, 40), None, "Nearest"))
+    wide = result(engine.enlarge(picture((40, 20)), (40, 40), None, "Nearest"))
     assert np.array_equal(pixels(wide)[:, ::2], pixels(picture((40, 20)))[:, 10:30].repeat(2, 0))
 
 
@@ -259,7 +259,7 @@ def test_a_file_that_only_looks_like_an_upscaler_is_refused_when_it_is_loaded(ho
 
 @pytest.fixture
 def cache(home, upscalers, monkeypatch) -> ModelCache:
-    monkeypatch.setattr(upscale, "Upscalers", lambda home: upscalers)
+    monkeypatch.setattr(engine, "Upscalers", lambda home: upscalers)
 
     def load(name, device, notes):
         return networks.load(upscalers.get(name.removeprefix(CACHE_PREFIX)), device)
@@ -270,7 +270,7 @@ def cache(home, upscalers, monkeypatch) -> ModelCache:
 def test_an_uploaded_picture_comes_out_larger_step_by_step(cache, home):
     id = keep_input(home, "ada", picture())
     request = UpscaleRequest(picture=id, upscaler="COMPACT", scale=1.5, about="a mug")
-    *progress, made, end = upscale.run(request, cache, threading.Event())
+    *progress, made, end = engine.run(request, cache, threading.Event())
     assert isinstance(made, Picture)
     assert isinstance(end, Result)
     assert made.image.size == (105, 75)
@@ -281,7 +281,7 @@ def test_an_uploaded_picture_comes_out_larger_step_by_step(cache, home):
 def test_it_stops_between_two_tiles(cache, home, monkeypatch):
     monkeypatch.setattr(networks.Network.upscale, "__defaults__", (16, None))
     id, stop = keep_input(home, "ada", picture()), threading.Event()
-    events = upscale.run(UpscaleRequest(picture=id, upscaler="compact"), cache, stop)
+    events = engine.run(UpscaleRequest(picture=id, upscaler="compact"), cache, stop)
     assert next(each for each in events if isinstance(each, Progress) and each.step).total == 20
     stop.set()
     with pytest.raises(Stopped):
@@ -291,7 +291,7 @@ def test_it_stops_between_two_tiles(cache, home, monkeypatch):
 def test_more_pixels_than_can_be_had_are_refused_with_both_numbers(cache, home):
     id = keep_input(home, "ada", picture((800, 700)))
     with pytest.raises(BadRequest, match=r"35\.8 megapixels; at most 16\.8"):
-        list(upscale.run(UpscaleRequest(picture=id, scale=8), cache, threading.Event()))
+        list(engine.run(UpscaleRequest(picture=id, scale=8), cache, threading.Event()))
 
 
 def test_no_file_hides_another_upscaler_of_its_name(home, tmp_path):

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from pipelines.core.engines import Use
+from pipelines.core.engine import Use
 from pipelines.core.errors import BadRequest
 from studio.app import build_app, open_studio
 from studio.core.gallery.inputs import KEPT_SECONDS
-from studio.core.jobs.uses import is_at_work
+from studio.core.jobs.job_uses import is_at_work
 from studio.core.services import Options
 from studio.core.store import FILE_NAME
 from studio.features import load_features

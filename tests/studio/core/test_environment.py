@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pipelines.core import processes
+from pipelines.core import child_process
 from pipelines.core.errors import Unavailable
 from studio.core import environment
 from studio.core.home import find_home, readable_path
@@ -205,8 +205,8 @@ def test_training_is_not_started_as_the_user_s_other_programs_are(monkeypatch, t
     )
     for module in (launch, config_args):
         monkeypatch.setattr(module, "default_config_file", str(others))
-    command = processes.launch_command(
-        "pipelines.dreambooth.train", processes.WorkFolder(tmp_path), "cuda:1", offline=True
+    command = child_process.launch_command(
+        "pipelines.dreambooth.train", child_process.WorkFolder(tmp_path), "cuda:1", offline=True
     )
     asked = launch.launch_command_parser().parse_args(command[3:])
     args = launch._validate_launch_command(asked)[0]

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from pydantic import BaseModel
 
-from pipelines.core.engines import Engine
+from pipelines.core.engine import Engine
 from studio.app import open_studio
 from studio.core.accounts.accounts import LOCAL_OWNER
 from studio.core.exchange import Exchange, Taker

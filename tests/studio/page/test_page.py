@@ -28,7 +28,7 @@ from studio.core.store import Store
 from studio.features import load_features
 from studio.features.from_picture import several
 from studio.features.gallery import tools
-from studio.features.painting import grid
+from studio.features.painting import grid_tab as grid
 from studio.i18n import texts
 from studio.page import shell
 from studio.page.components import canvas

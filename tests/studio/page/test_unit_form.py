@@ -17,7 +17,7 @@ from pipelines.models.catalog import Catalog
 from pipelines.preprocessors import registry
 from studio.core.accounts.accounts import LOCAL_OWNER
 from studio.page.components.parameters import Parameters
-from studio.page.units.form import FIRST, STRANGE, UnitForm, _distance
+from studio.page.units.unit_form import FIRST, STRANGE, UnitForm, _distance
 from studio.page.widgets import Visitor
 
 PICTURE = "0" * 32

@@ -1,7 +1,7 @@
 """The healing process: ``accelerate launch … -m pipelines.chat.pruning.healing.process <folder>``.
 
 The folder's ``heal.json`` says what to do; all that happens is written to its ``progress.jsonl``.
-For exit codes see :mod:`pipelines.core.processes`.
+For exit codes see :mod:`pipelines.core.child_process`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from accelerate import Accelerator
 
 from pipelines.chat.pruning.folder import PruneFolder
 from pipelines.chat.pruning.healing.training import Healer, Healing
+from pipelines.core.child_process import TAKEN, read_json, report_outcome
 from pipelines.core.devices import dtype_for
-from pipelines.core.processes import TAKEN, read_json, report_outcome
 
 
 def main(arguments: list[str] | None = None) -> int:

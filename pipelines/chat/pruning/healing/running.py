@@ -11,7 +11,7 @@ from typing import Any
 from pipelines.chat.pruning.folder import PruneFolder
 from pipelines.chat.pruning.model_files import weights_bytes
 from pipelines.chat.pruning.requests import PruneRequest
-from pipelines.core import processes
+from pipelines.core import child_process
 from pipelines.core.cache import ModelCache
 from pipelines.core.devices import free_memory
 from pipelines.core.errors import Stopped
@@ -69,8 +69,8 @@ def heal(
         finally:
             process.poll()
         # An earlier run may have left a healed model: only the process knows whether it is done.
-        if process.returncode != processes.DONE:
-            raise processes.silent_end(folder, process, _progress_so_far(folder)[0])
+        if process.returncode != child_process.DONE:
+            raise child_process.silent_end(folder, process, _progress_so_far(folder)[0])
     if not folder.healed.is_dir():
         raise Stopped
     steps, seconds = _progress_so_far(folder)
@@ -81,8 +81,8 @@ def heal(
 
 def launch_healer(folder: PruneFolder, device: str, offline: bool) -> subprocess.Popen:
     """Starts the process under ``accelerate launch``; what it prints goes to the log."""
-    command = processes.launch_command(MODULE, folder, device, offline)
-    return processes.start(command, folder)
+    command = child_process.launch_command(MODULE, folder, device, offline)
+    return child_process.start(command, folder)
 
 
 def _follow(
@@ -94,16 +94,16 @@ def _follow(
 ) -> Iterator[Progress]:
     total, (_, done) = max(1, round(request.heal_minutes * 60)), _progress_so_far(folder)
     yield Progress(min(total, int(done)), total, note=Message("Starting to heal"))
-    for line in processes.follow(folder, process, stop, heard):
+    for line in child_process.follow(folder, process, stop, heard):
         note = None
         if line["event"] == "error":
-            raise processes.error_of(line)
+            raise child_process.error_of(line)
         if line["event"] == "ended":
             raise Stopped
         if line["event"] == "stopping":
             note = Message("Stopping: what has been learnt is kept")
         elif line["event"] == "note":
-            note = processes.note_of(line)
+            note = child_process.note_of(line)
         elif line["event"] == "step":
             done = line["seconds"]
             note = Message("Healing: step {step}, loss {loss}", step=line["step"],

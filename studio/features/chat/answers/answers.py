@@ -23,7 +23,7 @@ from studio.features.chat.answers.requests import add_up, request_for
 from studio.features.chat.answers.rows import AnswerRows
 from studio.features.chat.answers.slots import AnswerSlots
 from studio.features.chat.answers.streams import Run, Stream
-from studio.features.chat.records import (
+from studio.features.chat.conversation_record import (
     DONE,
     FAILED,
     INTERRUPTED,

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipelines.chat.requests import MAX_MESSAGES, ChatRequest, Generation
 from pipelines.core.errors import validate
-from studio.features.chat.records import Conversation, StoredMessage
+from studio.features.chat.conversation_record import Conversation, StoredMessage
 
 # What is added up when an answer is gone on with.
 _SUMS = ("completion_tokens", "seconds")

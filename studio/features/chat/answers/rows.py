@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.core.errors import BadRequest
 from studio.core.gallery.gallery import fold
 from studio.features.chat import rows, tree
-from studio.features.chat.records import (
+from studio.features.chat.conversation_record import (
     INTERRUPTED,
     STREAMING,
     Conversation,

@@ -17,19 +17,7 @@ from pipelines.core.errors import BadRequest, Busy
 from pipelines.core.messages import Message
 from studio.features.chat import rows, tree
 from studio.features.chat.checks import check_room, check_sampling, check_size
-from studio.features.chat.files import foreign_tree
-from studio.features.chat.files.foreign import PAUSE_MINUTES
-from studio.features.chat.files.foreign_tree import Found
-from studio.features.chat.files.format import (
-    FORMAT,
-    ConversationFile,
-    LaneInFile,
-    MessageInFile,
-    json_pieces,
-)
-from studio.features.chat.files.reading import MAX_FILE as MAX_FILE
-from studio.features.chat.files.reading import read_file
-from studio.features.chat.records import (
+from studio.features.chat.conversation_record import (
     INTERRUPTED,
     STREAMING,
     Conversation,
@@ -37,6 +25,18 @@ from studio.features.chat.records import (
     no_conversation,
     title_of,
 )
+from studio.features.chat.files import foreign_tree
+from studio.features.chat.files.conversation_file import (
+    FORMAT,
+    ConversationFile,
+    LaneInFile,
+    MessageInFile,
+    json_pieces,
+)
+from studio.features.chat.files.foreign import PAUSE_MINUTES
+from studio.features.chat.files.foreign_tree import Found
+from studio.features.chat.files.reading import MAX_FILE as MAX_FILE
+from studio.features.chat.files.reading import read_file
 
 if TYPE_CHECKING:
     from studio.core.settings import StoredSettings

@@ -22,14 +22,20 @@ from typing import IO, Annotated, Any, Literal
 from pydantic import ConfigDict, Field, JsonValue, TypeAdapter
 from typing_extensions import TypedDict  # pydantic takes Python's own from 3.12 on only
 
+from pipelines.core.child_process import LineProcess, UnreadableAnswer, unreadable_answer
 from pipelines.core.errors import BadRequest, validate
 from pipelines.core.messages import Message
-from pipelines.core.processes import LineProcess, UnreadableAnswer, unreadable_answer
 from pipelines.core.sandbox import Files
 from pipelines.core.sizes import format_bytes
 from studio.core.jobs.slots import FairSlots
 from studio.features.chat.checks import check_sampling
 from studio.features.chat.conversations import MAX_LANES
+from studio.features.chat.files.conversation_file import (
+    FORMAT,
+    MAX_ANSWER,
+    ConversationFile,
+    MessageInFile,
+)
 from studio.features.chat.files.foreign import (
     is_activity,
     read_conversation,
@@ -37,7 +43,6 @@ from studio.features.chat.files.foreign import (
     split_by_pauses,
 )
 from studio.features.chat.files.foreign_tree import LONG, Found, Said
-from studio.features.chat.files.format import FORMAT, MAX_ANSWER, ConversationFile, MessageInFile
 from studio.features.chat.tree import MAX_TREE
 
 MAX_FILE = 20_000_000  # bytes of JSON

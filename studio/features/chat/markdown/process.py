@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter
 
-from pipelines.core.processes import LineProcess, UnreadableAnswer
+from pipelines.core.child_process import LineProcess, UnreadableAnswer
 from pipelines.core.sandbox import Files
 from studio.core.jobs.slots import FairSlots
 from studio.features.chat.markdown.blocks import Block

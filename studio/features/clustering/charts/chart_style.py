@@ -1,6 +1,6 @@
 """The style that every chart carries in itself, for light and for dark ground.
 
-A chart is saved as it is written, so that the rules of ``assets/clustering/chart.css`` get the
+A chart is saved as it is written, so that the rules of ``assets/clustering/charts.css`` get the
 colours of the theme and of :mod:`.colours` in the place of their variables.
 """
 
@@ -29,7 +29,7 @@ _NIGHT = _ALWAYS | {
 
 
 def _style() -> str:
-    css = (ASSETS / "clustering" / "chart.css").read_text(encoding="utf-8")
+    css = (ASSETS / "clustering" / "charts.css").read_text(encoding="utf-8")
     css = re.sub(r"/\*.*?\*/\s*", "", css, flags=re.DOTALL).strip()
     return f"{_resolve(css, _LIGHT, COLOURS)}\n{_resolve(_colour(css), _NIGHT, DARK)}"
 

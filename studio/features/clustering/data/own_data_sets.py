@@ -24,8 +24,8 @@ from pipelines.core.messages import Message
 from studio.core.cleaning import UPLOADS
 from studio.core.gallery.inputs import KEPT_SECONDS
 from studio.core.home import room_for, sweep
+from studio.core.jobs.job_uses import used_by_jobs
 from studio.core.jobs.slots import FairSlots
-from studio.core.jobs.uses import used_by_jobs
 from studio.core.quota import Keeper, Quota
 from studio.features.clustering.data.making import Made, Maker
 from studio.features.clustering.data.sources import DrawnSource, Kind, Source, essence, source_of

@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints
 from pipelines.clustering.algorithms.fields import Coordinate
 from pipelines.clustering.data.columns import ColumnChoice
 from pipelines.clustering.data.sample_data import SOURCES, DatasetRequest
-from pipelines.core.engines import StrictModel
+from pipelines.core.engine import StrictModel
 from pipelines.core.errors import BadRequest, validate
 from pipelines.core.pictures.inputs import InputId
 

@@ -377,10 +377,10 @@ def test_a_name_that_leads_elsewhere_stays_in_the_folder(cache, stop, tmp_path):
 
 
 def test_the_command_is_accelerates(tmp_path):
-    from pipelines.core import processes
+    from pipelines.core import child_process
 
     folder = PruneFolder(tmp_path, "0" * 32)
-    command = processes.launch_command(running.MODULE, folder, "cuda:1", True)
+    command = child_process.launch_command(running.MODULE, folder, "cuda:1", True)
     assert command[:3] == [sys.executable, "-m", "accelerate.commands.launch"]
     assert command[command.index("--gpu_ids") + 1] == "1"
     assert command[-4:] == [str(folder.path), "--device", "cuda", "--offline"]

@@ -24,8 +24,8 @@ from pipelines.chat.pruning.healing.process import main
 from pipelines.chat.pruning.healing.training import Healer, Healing
 from pipelines.chat.pruning.model_files import save_model
 from pipelines.chat.pruning.scores import next_token_loss
+from pipelines.core.child_process import DONE, FAILED, TAKEN
 from pipelines.core.errors import Stopped, UserError
-from pipelines.core.processes import DONE, FAILED, TAKEN
 from tests.clock import set_clock
 from tests.patience import PATIENCE, wait_until
 from tests.pipelines.chat.pruning.test_depth import logits

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.core.engines import Use
+from pipelines.core.engine import Use
 from pipelines.core.errors import validate
 from pipelines.core.events import Picture
 from pipelines.core.pictures.inputs import keep_input

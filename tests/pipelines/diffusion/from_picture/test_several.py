@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.core.engines import Use
+from pipelines.core.engine import Use
 from pipelines.core.errors import BadRequest, NotFound, Stopped, validate
 from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.messages import Message

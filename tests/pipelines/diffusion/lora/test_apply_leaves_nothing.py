@@ -15,7 +15,7 @@ from pipelines.diffusion import text_to_image
 from pipelines.diffusion.control import paint as control
 from pipelines.diffusion.control.requests import ControlRequest
 from pipelines.diffusion.lora.apply import Changes, apply_loras
-from pipelines.grids import grid
+from pipelines.grids import engine as grids
 from pipelines.grids.requests import CompareSamplersRequest, GridRequest
 from tests.pipelines.diffusion.lora import files
 from tests.pipelines.diffusion.lora.conftest import ANN, BASE
@@ -95,7 +95,7 @@ def test_a_comparison_leaves_nothing(lora_cache, use):
         base=request_of(loras=[use]), samplers=("Euler", "Heun"), steps=(2,)
     )
     with Unchanged(lora_cache):
-        events = paint(lora_cache, grid, request=request)
+        events = paint(lora_cache, grids, request=request)
     (alone,) = pictures(paint(lora_cache, loras=[use], steps=2))
     assert difference(pictures(events)[0], alone) == 0
     assert events[-1].data["loras"][0]["name"] == "clay"
@@ -190,7 +190,7 @@ def test_a_grid_s_cells_with_the_same_loras_apply_them_once_and_are_what_they_ar
     def cells(x, **more):
         base = {**request_of(loras=[use]).model_dump(), **more}
         request = GridRequest(base=base, x={"field": x[0], "values": x[1]})
-        found = list(grid.run(request, lora_cache, threading.Event()))
+        found = list(grids.run(request, lora_cache, threading.Event()))
         return [each for each in found if isinstance(each, Picture)]
 
     with Unchanged(lora_cache):
@@ -208,6 +208,6 @@ def test_a_grid_s_cells_with_the_same_loras_apply_them_once_and_are_what_they_ar
     with Unchanged(lora_cache):  # when nobody iterates any more
         base = request_of(loras=[use]).model_dump()
         request = GridRequest(base=base, x={"field": "seed", "values": "1-3"})
-        events = grid.run(request, lora_cache, threading.Event())
+        events = grids.run(request, lora_cache, threading.Event())
         next(each for each in events if isinstance(each, Picture))
         events.close()

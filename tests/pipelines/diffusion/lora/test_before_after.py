@@ -11,7 +11,7 @@ import pytest
 from pipelines.core.errors import BadRequest, Stopped, validate
 from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.messages import Message
-from pipelines.core.pictures.grid import labelled_grid
+from pipelines.core.pictures.contact_sheet import labelled_grid
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.lora.library import LoraLibrary
 from pipelines.diffusion.lora.use import LoraUse

@@ -11,7 +11,7 @@ from pipelines.core.errors import validate
 from pipelines.core.events import Picture, Progress
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.requests import TextToImageRequest
-from pipelines.diffusion.wording.template import Template
+from pipelines.diffusion.wording.dynamic_prompts import Template
 from pipelines.diffusion.wording.wildcards import Wildcards
 
 TEMPLATE = "a {red|blue|green} {mug|boat}"

@@ -27,7 +27,7 @@ from tests.packages import palette_in
 from tests.patience import wait_until
 from tests.pipelines.dreambooth.data.test_photos import encode
 from tests.studio.core.test_earlier_home import GUEST, unpack
-from tests.studio.engines import Draw, DrawRequest
+from tests.studio.drawing_engines import Draw, DrawRequest
 from tests.studio.live import build_api
 from tests.studio.people import ACCOUNTS
 

@@ -5,7 +5,7 @@ from functools import partialmethod
 import pytest
 from PIL import Image
 
-from pipelines.core.engines import Use
+from pipelines.core.engine import Use
 from pipelines.core.errors import Busy, NotFound, Unavailable
 from studio.core.gallery.gallery import Gallery, Unwritten, owner_folder
 from studio.core.gallery.metadata import read_settings

@@ -31,7 +31,7 @@ from studio.core.quota import Quota
 from studio.core.settings import StoredSettings
 from studio.core.store import Store
 from tests.patience import wait_until
-from tests.studio.engines import Draw, DrawRequest
+from tests.studio.drawing_engines import Draw, DrawRequest
 
 ANN, BEN = Owner("ann", "Ann", is_host=False), Owner("ben", "Ben", is_host=False)
 DAY = 24 * 3600

@@ -15,7 +15,7 @@ from studio.core.quota import Quota
 from studio.core.settings import StoredSettings
 from studio.core.store import FILE_NAME, Store
 from tests.patience import PATIENCE, wait_until
-from tests.studio.engines import Draw, DrawRequest
+from tests.studio.drawing_engines import Draw, DrawRequest
 
 ANN, BEN = "ann", "ben"
 

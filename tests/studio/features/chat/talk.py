@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from studio.features.chat.answers.rows import AnswerRows
+from studio.features.chat.conversation_record import DONE, Conversation, StoredMessage
 from studio.features.chat.conversations import Conversations
-from studio.features.chat.records import DONE, Conversation, StoredMessage
 
 ANN, BEN = "ann", "ben"
 

@@ -21,8 +21,8 @@ from studio.features.chat.answers import answers as answers_module
 from studio.features.chat.answers import progress as live_module
 from studio.features.chat.answers.answers import Answers
 from studio.features.chat.answers.progress import AnswerProgress
+from studio.features.chat.conversation_record import Stale
 from studio.features.chat.conversations import Conversations
-from studio.features.chat.records import Stale
 from tests.clock import set_clock
 from tests.patience import PATIENCE, PROMPTLY, wait_until
 from tests.studio.features.chat.answering import ASK, ask, count_unfinished, wait_for_end

@@ -8,8 +8,8 @@ from pipelines.chat.requests import MAX_TEXT
 from pipelines.core.errors import BadRequest, Busy, NotFound
 from pipelines.core.messages import Message
 from studio.core.store import Store
+from studio.features.chat.conversation_record import Stale
 from studio.features.chat.conversations import Conversations
-from studio.features.chat.records import Stale
 from tests.studio.features.chat.talk import ANN, BEN, Talk
 
 GUEST = "guest-1"

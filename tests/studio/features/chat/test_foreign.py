@@ -9,8 +9,8 @@ import zipfile
 
 import pytest
 
+from pipelines.core.child_process import UnreadableAnswer
 from pipelines.core.errors import BadRequest, Busy
-from pipelines.core.processes import UnreadableAnswer
 from studio.features.chat.files import reading
 from studio.features.chat.files.exchange import Exchange
 from studio.features.chat.files.foreign import read_conversation

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from pipelines.core.errors import BadRequest, Busy
+from studio.features.chat.conversation_record import title_of
 from studio.features.chat.conversations import search_conversations
-from studio.features.chat.records import title_of
 from tests.patience import PATIENCE
 from tests.studio.features.chat.talk import ANN, BEN, Talk
 

@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 import pytest
 from pygments.lexers import get_lexer_by_name
 
-from pipelines.core.processes import UnreadableAnswer
+from pipelines.core.child_process import UnreadableAnswer
 from studio.features.chat.markdown import html as markdown
 from studio.features.chat.markdown import process as draw_process
 from studio.features.chat.markdown.blocks import draw_blocks

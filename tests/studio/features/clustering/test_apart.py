@@ -23,7 +23,7 @@ from pipelines.clustering.running import POOL, call
 from pipelines.clustering.wire import FilePath, UnreadableAnswer
 from pipelines.clustering.worker import outcome_of
 from pipelines.clustering.worker_pool import MemoryExceeded
-from pipelines.core import processes
+from pipelines.core import child_process
 from pipelines.core.errors import OutOfMemory, Unavailable
 from studio.features.clustering.data import reading
 from studio.features.clustering.feature import FEATURE
@@ -109,7 +109,7 @@ def test_a_table_is_the_file_that_was_looked_at_whatever_the_process_says(monkey
 
 
 def test_a_process_that_cannot_start_fails_the_work(monkeypatch):
-    monkeypatch.setattr(processes, "ROOT", Path("/"))  # there are no modules of ours
+    monkeypatch.setattr(child_process, "ROOT", Path("/"))  # there are no modules of ours
     with pytest.raises(RuntimeError, match="No module named"):
         process_of("ada")
 

@@ -255,7 +255,7 @@ def test_a_style_s_tags_count_too(ada, clay, monkeypatch):
     from pipelines.diffusion.styles import Style
 
     style = Style("Clay", {"en": "Clay"}, "{prompt} <lora:clay:0.8>")
-    for module in ("studio.core.painting.loras", "pipelines.diffusion.resolving"):
+    for module in ("studio.core.painting.own_loras", "pipelines.diffusion.resolving"):
         monkeypatch.setattr(f"{module}.get_style", lambda name: style)
     job = paint(ada, style="Clay")
     assert job["request"]["loras"][0]["id"] == clay["id"]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import pytest
 from PIL import Image
 
-from pipelines.core.engines import Use
+from pipelines.core.engine import Use
 from pipelines.core.errors import BadRequest, Busy, NotFound
 from pipelines.dreambooth.data.subjects import FOLDER, MADE, note_made
 from pipelines.dreambooth.folder import TrainingFolder

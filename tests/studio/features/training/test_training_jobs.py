@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
-from pipelines.core.engines import Use
+from pipelines.core.engine import Use
 from pipelines.core.errors import BadRequest, Busy, NotFound, validate
 from pipelines.diffusion.lora.library import LoraLibrary
 from pipelines.dreambooth.data import class_pictures
@@ -22,7 +22,7 @@ from pipelines.models.catalog import Catalog
 from studio.core.gallery.gallery import Gallery
 from studio.core.home import prepare_home
 from studio.core.jobs.queue import Jobs
-from studio.core.painting.loras import Loras
+from studio.core.painting.own_loras import Loras
 from studio.core.quota import Quota
 from studio.core.settings import StoredSettings
 from studio.core.store import Store

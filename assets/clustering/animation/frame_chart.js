@@ -1,6 +1,6 @@
 // The curve beside an animation: what has been reached so far in full, what comes as a faint line.
 
-import { ticks, short } from "../view/axes.js";
+import { ticks, short } from "../plot/axes.js";
 import { figures } from "../parts.js";
 
 const [LEFT, RIGHT, TOP, BOTTOM] = [46, 14, 40, 28];

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from pipelines.core.engines import Use
+from pipelines.core.engine import Use
 from studio.core.jobs.record import QUEUED, RUNNING
 
 if TYPE_CHECKING:

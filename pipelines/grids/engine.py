@@ -12,7 +12,7 @@ from pipelines.core.errors import UserError
 from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.messages import Message
 from pipelines.diffusion.control.paint import paint_either
-from pipelines.diffusion.lora.session import LoraSession
+from pipelines.diffusion.lora.applied_loras import LoraSession
 from pipelines.diffusion.resolving import resolve, with_seed
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.grids.cells import Cell, cannot_be_painted

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, FiniteFloat, JsonValue, model_validator
 
 from pipelines.chat.requests import MAX_ANSWER, MAX_TEXT
-from pipelines.core.engines import StrictModel
+from pipelines.core.engine import StrictModel
 from pipelines.core.errors import BadRequest
 from studio.features.chat.checks import MAX_TITLE
+from studio.features.chat.conversation_record import DONE, StoredMessage
 from studio.features.chat.conversations import MAX_LANES
-from studio.features.chat.records import DONE, StoredMessage
 from studio.features.chat.tree import MAX_TREE
 
 FORMAT = "atelier-conversation"

@@ -9,7 +9,7 @@ import threading
 import psutil
 import pytest
 
-from pipelines.core import processes
+from pipelines.core import child_process
 from pipelines.core.errors import OutOfMemory, UserError
 from tests.patience import PATIENCE, wait_until
 
@@ -22,7 +22,7 @@ child.wait()
 """
 STEPPING = """
 import sys, time; from pathlib import Path
-from pipelines.core.processes import WorkFolder
+from pipelines.core.child_process import WorkFolder
 folder = WorkFolder(Path(sys.argv[1]))
 with folder.hold():
     folder.report("step", step=1)
@@ -35,22 +35,22 @@ with folder.hold():
 
 @pytest.fixture
 def folder(tmp_path):
-    return processes.WorkFolder(tmp_path)
+    return child_process.WorkFolder(tmp_path)
 
 
 @pytest.mark.parametrize(
     "body", ["time.sleep(999)", "import signal; signal.signal(15, lambda *_: 0); time.sleep(999)"]
 )
 def test_process_that_is_still_starting_is_ended_with_its_children(folder, monkeypatch, body: str):
-    monkeypatch.setattr(processes, "STARTING_SECONDS", 0.1)
-    monkeypatch.setattr(processes, "ENDING_SECONDS", 0.3)
-    process = processes.start([sys.executable, "-c", STARTING.format(body=body)], folder)
-    wait_until(lambda: "loading" in processes.last_lines(folder.log))
+    monkeypatch.setattr(child_process, "STARTING_SECONDS", 0.1)
+    monkeypatch.setattr(child_process, "ENDING_SECONDS", 0.3)
+    process = child_process.start([sys.executable, "-c", STARTING.format(body=body)], folder)
+    wait_until(lambda: "loading" in child_process.last_lines(folder.log))
     members = [process.pid, *(each.pid for each in psutil.Process(process.pid).children())]
     assert len(members) == 2
     stop = threading.Event()
     stop.set()
-    events = [line["event"] for line in processes.follow(folder, process, stop, 0)]
+    events = [line["event"] for line in child_process.follow(folder, process, stop, 0)]
     assert events == ["stopping", "ended"]
     assert folder.is_stopping
     wait_until(lambda: not any(map(is_running, members)))
@@ -64,11 +64,11 @@ def is_running(pid: int) -> bool:
 
 
 def test_process_that_takes_steps_may_save_what_it_has(folder, monkeypatch):
-    monkeypatch.setattr(processes, "STARTING_SECONDS", 0.1)
+    monkeypatch.setattr(child_process, "STARTING_SECONDS", 0.1)
     command = [sys.executable, "-c", STEPPING, str(folder.path)]
-    process, stop = processes.start(command, folder), threading.Event()
+    process, stop = child_process.start(command, folder), threading.Event()
     events = []
-    for line in processes.follow(folder, process, stop, 0):
+    for line in child_process.follow(folder, process, stop, 0):
         events.append(line["event"])
         stop.set()
     assert events == ["step", "stopping", "saved"]
@@ -95,11 +95,11 @@ subprocess.CalledProcessError: Command '['python', '-m', 'x']' returned non-zero
         (TRACEBACK, "ModuleNotFoundError: No module named 'nothing'"),
         (TRACEBACK + LAUNCHER, "ModuleNotFoundError: No module named 'nothing'"),
         ("ValueError: sizes differ:\n  a: 3\n  b: 4\n", "ValueError: sizes differ:"),
-        ("x" * 5000, "x" * processes.MAX_LAST_WORDS),
+        ("x" * 5000, "x" * child_process.MAX_LAST_WORDS),
     ],
 )
 def test_the_last_words_of_a_log_are_those_of_its_error(log: str, words: str):
-    assert processes.last_words(log) == words
+    assert child_process.last_words(log) == words
 
 
 TALKING = """
@@ -124,7 +124,7 @@ def line_process(tmp_path):
     module = tmp_path / "talking.py"
     module.write_text(TALKING)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    process = processes.LineProcess("talking", environment=environment, ahead=10)
+    process = child_process.LineProcess("talking", environment=environment, ahead=10)
     yield process
     process.end()
 
@@ -172,9 +172,9 @@ def test_lines_of_progress_that_are_none_are_passed_over(folder):
 )
 def test_an_error_that_another_process_tells_is_one_for_people(kind, expected):
     line = {"event": "error", "kind": kind, "message": {"template": "{a} b", "values": {"a": 1}}}
-    error = processes.error_of(line)
+    error = child_process.error_of(line)
     assert type(error) is expected
     assert str(error) == "1 b"
     for message in (None, "words", {"template": "{a.real}", "values": {"a": 1}}):
-        with pytest.raises(processes.UnreadableAnswer):
-            processes.error_of({**line, "message": message})
+        with pytest.raises(child_process.UnreadableAnswer):
+            child_process.error_of({**line, "message": message})

@@ -11,8 +11,8 @@ import pytest
 
 from pipelines.core.errors import BadRequest, NotFound, UserError
 from pipelines.diffusion.requests import TextToImageRequest
+from pipelines.diffusion.wording.dynamic_prompts import Template, Wording
 from pipelines.diffusion.wording.grammar import is_dynamic, plain
-from pipelines.diffusion.wording.template import Template, Wording
 from pipelines.diffusion.wording.wildcards import MAX_BYTES, Wildcards, match_names
 from tests.patience import PROMPTLY
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from pipelines.core.engines import Use
+from pipelines.core.engine import Use
 from pipelines.core.errors import BadRequest, NotFound
 from pipelines.core.matching import find_name
 from pipelines.diffusion.lora.library import LoraLibrary, Style
@@ -25,7 +25,7 @@ from pipelines.dreambooth.data.subjects import note_made
 from pipelines.dreambooth.folder import TrainingFolder
 from pipelines.models.catalog import OWN, ModelEntry
 from studio.core.home import room_for
-from studio.core.jobs.uses import is_at_work
+from studio.core.jobs.job_uses import is_at_work
 from studio.core.quota import Keeper, Quota
 
 if TYPE_CHECKING:
