@@ -40,9 +40,20 @@ def is_complete(folder: Path) -> bool:
     if not (folder / "config.json").is_file():
         return False
     if (folder / INDEX).is_file():
-        shards = set(json.loads((folder / INDEX).read_text())["weight_map"].values())
-        return all((folder / shard).is_file() for shard in shards)
+        shards = list_shards(folder)
+        return shards is not None and all((folder / shard).is_file() for shard in shards)
     return (folder / WHOLE).is_file()
+
+
+def list_shards(folder: Path) -> set[str] | None:
+    """The files of weights that a folder's index names; None where it cannot be read."""
+    try:
+        weights = json.loads((folder / INDEX).read_bytes())["weight_map"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+    names = [*weights.values()] if isinstance(weights, dict) else []
+    is_whole = names and all(isinstance(name, str) and "\0" not in name for name in names)
+    return set(names) if is_whole else None
 
 
 def fetch(entry: ChatEntry, folder: Path, notes: Notes, offline: bool) -> Path:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar, get_args
 
@@ -97,6 +98,22 @@ def reason_of(error: BaseException, limit: int = 500) -> str:
     if name.endswith(("Error", "Exception", "Warning")):
         return f"{name}: {text}"[:limit]
     return text[:limit] or f"{RuntimeError.__name__}: "
+
+
+def tells_of_a_fault(words: str) -> bool:
+    """Whether words are what a program has failed with, which nobody is meant to read.
+
+    >>> [tells_of_a_fault(words) for words in ("KeyError: 'choices'", "litellm.Timeout: try again")]
+    [True, False]
+    """
+    return _FAULT.search(words) is not None
+
+
+_FAULT = re.compile(
+    r"Traceback \(most recent|\b(?:Arithmetic|Assertion|Attribute|Index|Key|Lookup|Name|"
+    r"NotImplemented|Recursion|Syntax|Type|Unicode\w{0,20}|Validation|ZeroDivision)Error\b"
+    r"|<(?:class|function|module|bound method) |\bobject at 0x|\bNoneType\b"
+)
 
 
 def words_of(error: BaseException, limit: int = 200) -> str:

@@ -26,6 +26,7 @@ import httpx
 import psutil
 
 from pipelines.chat.backends.cancel import open_stream
+from pipelines.chat.backends.model_folder import check_pointer
 from pipelines.chat.backends.server_sent_events import read_events
 from pipelines.chat.context import context_exceeded
 from pipelines.chat.entries import ChatEntry
@@ -75,6 +76,7 @@ class LlamaCpp:
     movable = False  # a worker cannot be moved to RAM: it is ended and started again
 
     def __init__(self, entry: ChatEntry, path: Path, device: str, notes: Notes) -> None:
+        check_pointer(path, entry.title)
         self.entry, self.device = entry, device
         self._closed = threading.Event()
         self._key = secrets.token_urlsafe(32)

@@ -27,7 +27,6 @@ from pipelines.chat.backends.remote_answers import (
     error_in,
     objects,
     parse_json,
-    tells_of_a_fault,
     words_of,
 )
 from pipelines.chat.backends.remote_fields import NEEDED, body_for
@@ -38,7 +37,14 @@ from pipelines.chat.context import ContextExceeded
 from pipelines.chat.entries import ChatEntry
 from pipelines.chat.events import Finished, Reading, Words
 from pipelines.chat.requests import ChatRequest, CompletionRequest
-from pipelines.core.errors import Busy, Refused, Stopped, Unavailable, UserError
+from pipelines.core.errors import (
+    Busy,
+    Refused,
+    Stopped,
+    Unavailable,
+    UserError,
+    tells_of_a_fault,
+)
 from pipelines.core.messages import Message
 from pipelines.core.sizes import duration, format_bytes
 

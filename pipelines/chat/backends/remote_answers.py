@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 
 from pipelines.chat.events import TokenOdds, Words
+from pipelines.core.errors import tells_of_a_fault
 
 MOST_TOKENS = 10**9  # a count beyond this is none
 SHOWN = 300  # characters of a server's own words
@@ -246,22 +247,6 @@ def complaint_in(data: Mapping[str, Any]) -> Any:
 def words_of(error: Any) -> str:
     """What an error says, in the server's own words and in one line; may be empty."""
     return " ".join(_sentence_in(error, 4).split())[:SHOWN].rstrip(" .")
-
-
-def tells_of_a_fault(words: str) -> bool:
-    """Whether a server's words are what its program has failed with, and nobody is meant to read.
-
-    >>> [tells_of_a_fault(words) for words in ("KeyError: 'choices'", "litellm.Timeout: try again")]
-    [True, False]
-    """
-    return _FAULT.search(words) is not None
-
-
-_FAULT = re.compile(
-    r"Traceback \(most recent|\b(?:Arithmetic|Assertion|Attribute|Index|Key|Lookup|Name|"
-    r"NotImplemented|Recursion|Syntax|Type|Unicode\w{0,20}|Validation|ZeroDivision)Error\b"
-    r"|<(?:class|function|module|bound method) |\bobject at 0x|\bNoneType\b"
-)
 
 
 def _sentence_in(error: Any, depth: int) -> str:

@@ -7,28 +7,36 @@ One answer at a time; who wants many at once points at a server
 from __future__ import annotations
 
 import contextlib
+import logging
+import math
+import re
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safetensors import SafetensorError
+
 from pipelines.chat.backends.decoding import DynamicSteps, StaticSteps, Steps
 from pipelines.chat.backends.detokenizer import Detokenizer
+from pipelines.chat.backends.model_folder import check_folder
 from pipelines.chat.context import context_exceeded
 from pipelines.chat.entries import FOLDER, ChatEntry
 from pipelines.chat.events import Finished, Reading, TokenOdds, Words
 from pipelines.chat.rendering import process as rendering
 from pipelines.chat.requests import ChatMessage, Generation
 from pipelines.core.cache import Notes
-from pipelines.core.errors import Stopped, Unavailable, words_of
+from pipelines.core.errors import Stopped, Unavailable, UserError, tells_of_a_fault
 from pipelines.core.messages import Message
-from pipelines.models.local_models import PICKLES
 
 if TYPE_CHECKING:
     import torch
 
+_log = logging.getLogger(__name__)
+_SAID = 400  # characters of what transformers says
+_WRAPPED = re.compile(r".*error for .*:\n\s*\w+: (.+)")
 CHUNK = 256  # tokens of a prompt read at a time: how soon a stop is seen, and progress
 
 
@@ -46,14 +54,14 @@ class TransformersModel:
 
     def __init__(self, entry: ChatEntry, model: Any, tokenizer: Any) -> None:
         self.entry, self.model, self.tokenizer = entry, model, tokenizer
-        trained = getattr(model.config, "max_position_embeddings", entry.context_length)
-        self.context_length = min(trained, entry.context_length)
-        self.vocabulary_size = int(model.config.vocab_size)
+        trained = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        is_known = isinstance(trained, int) and trained > 0
+        self.context_length = min(trained if is_known else math.inf, entry.context_length)
+        self.vocabulary_size = int(model.get_input_embeddings().weight.shape[0])
         self._turn = threading.Lock()
         # bitsandbytes' weights stay on the card they were quantised on.
         self.movable = entry.quantisation == "none"
-        template = entry.chat_template or tokenizer.chat_template or ""
-        self.template = template if isinstance(template, str) else template.get("default", "")
+        self.template = entry.chat_template or _template_of(tokenizer)
         added = tokenizer.added_tokens_decoder.values()
         self._specials = {
             *tokenizer.all_special_tokens,
@@ -71,6 +79,13 @@ class TransformersModel:
             BadRequest: the template does not take such a conversation.
             Unavailable: there is no template.
         """
+        if not self.template and (names := _names_of_templates(self.tokenizer)):
+            raise Unavailable(
+                "{model} has several chat templates ({names}) and none that is called default. "
+                "Give the one to use as chat_template in its file.",
+                model=self.entry.title,
+                names=", ".join(names)[:200],
+            )
         if not self.template:
             raise Unavailable(
                 "{model} has no chat template. Give one as chat_template in its file.",
@@ -89,7 +104,7 @@ class TransformersModel:
                 ids.append(self.tokenizer.convert_tokens_to_ids(part.text))
             else:
                 ids += self.tokenize(part.text)
-        return ids
+        return self._check_known(ids)
 
     def tokenize(self, text: str) -> list[int]:
         """The tokens of a text in which nothing is a special token."""
@@ -98,7 +113,23 @@ class TransformersModel:
 
     def complete_prompt(self, text: str) -> list[int]:
         """The tokens of a plain prompt, special tokens read as such."""
-        return self.tokenizer(text)["input_ids"]
+        return self._check_known(self.tokenizer(text)["input_ids"])
+
+    def _check_known(self, ids: list[int]) -> list[int]:
+        """``ids``, if the weights have a row for each.
+
+        Raises:
+            Unavailable: the tokenizer is of a model with more.
+        """
+        if (most := max(ids, default=0)) >= self.vocabulary_size:
+            raise Unavailable(
+                "The tokenizer of {model} has a token {token}, and its weights end at {last}: they "
+                "do not belong together. Download both again.",
+                model=self.entry.title,
+                token=most,
+                last=self.vocabulary_size - 1,
+            )
+        return ids
 
     def text_of(self, tokens: Sequence[int]) -> str:
         """The text that tokens stand for, special ones included."""
@@ -171,6 +202,8 @@ class TransformersModel:
             said = ids if window is None else ids[-window:]
             odds = reshape(add_biases(logits, request.logit_bias), request, said, **penalties)
             token = draw(odds, random)
+            if token >= len(odds):
+                raise _no_numbers(self.entry)
             ids.append(token)
             if token in self._ends:
                 reason = "stop"
@@ -258,8 +291,6 @@ def load(entry: ChatEntry, path: Path, device: str, notes: Notes, home: Path) ->
         Unavailable: it cannot be loaded; says why.
         OutOfMemory: the device's memory does not suffice.
     """
-    from safetensors import SafetensorError
-
     from pipelines.core.devices import dtype_for, is_out_of_memory, out_of_memory
     from pipelines.core.engine import IMPORTING
 
@@ -271,7 +302,7 @@ def load(entry: ChatEntry, path: Path, device: str, notes: Notes, home: Path) ->
     if path.is_file():
         folder, place["gguf_file"] = path.parent, path.name
     else:
-        _refuse_pickles(entry, folder)
+        check_folder(folder, entry.title)
     options: dict[str, Any] = {"dtype": dtype_for(device), "use_safetensors": True}
     if path.is_file():
         del options["use_safetensors"]
@@ -279,29 +310,72 @@ def load(entry: ChatEntry, path: Path, device: str, notes: Notes, home: Path) ->
         options |= _quantise(entry, device)
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **place)
-        model = transformers.AutoModelForCausalLM.from_pretrained(folder, **place, **options)
+        model, about = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, **place, **options, output_loading_info=True
+        )
+        _check_weights(entry, about["missing_keys"])
         if entry.lora:
             model = _with_lora(model, entry, home)
         if entry.quantisation == "none":
             model.to(device)
-    except (RuntimeError, MemoryError) as error:
+        loaded = TransformersModel(entry, model.eval().requires_grad_(False), tokenizer)
+        _try_out(loaded)
+    except UserError:
+        raise
+    except Exception as error:  # whatever a library does with files that it has not thought of
         if is_out_of_memory(error):
             raise out_of_memory(error, device, entry.title) from error
         raise _cannot_load(entry, error) from error
-    except (OSError, ValueError, KeyError, ImportError, AttributeError, SafetensorError) as error:
-        raise _cannot_load(entry, error) from error
-    return TransformersModel(entry, model.eval().requires_grad_(False), tokenizer)
+    return loaded
 
 
-def _refuse_pickles(entry: ChatEntry, folder: Path) -> None:
-    if any(folder.glob("*.safetensors")):
-        return
-    if any(path.suffix in PICKLES for path in folder.glob("*")):
+def _check_weights(entry: ChatEntry, missing: Collection[str]) -> None:
+    """Raises Unavailable where transformers has made weights up: it only warns of that."""
+    if missing:
         raise Unavailable(
-            "{model} has its weights in pickle files, which Atelier never opens. Convert them to "
-            ".safetensors.",
+            "{model} lacks {count} of the weights that its config.json speaks of, such as {name}: "
+            "it would say anything. Download its files again.",
             model=entry.title,
+            count=len(missing),
+            name=min(missing)[:100],
         )
+
+
+def _try_out(model: TransformersModel) -> None:
+    """Has a model cut a text and read a token, before anybody waits for more of it.
+
+    Raises:
+        Unavailable: its numbers are none; or whatever its library raises.
+    """
+    import torch
+
+    model.tokenize("a")
+    with torch.inference_mode():
+        if not DynamicSteps(model.model).read([0]).isfinite().any():
+            raise _no_numbers(model.entry)
+
+
+def _no_numbers(entry: ChatEntry) -> Unavailable:
+    return Unavailable(
+        "{model} comes to numbers that are none (NaN): its weights are damaged, or too large for "
+        "this device's numbers. Download them again, or choose another model.",
+        model=entry.title,
+    )
+
+
+def _template_of(tokenizer: Any) -> str:
+    """The tokenizer's chat template; of several, the one that is called default or stands alone."""
+    found, names = tokenizer.chat_template, _names_of_templates(tokenizer)
+    if names:
+        found = found.get(names[0] if len(names) == 1 else "default")
+    return found if isinstance(found, str) else ""
+
+
+def _names_of_templates(tokenizer: Any) -> list[str]:
+    """Of chat templates that have names; empty where there is one without."""
+    found = tokenizer.chat_template
+    named = found.items() if isinstance(found, dict) else ()
+    return [str(name) for name, text in named if isinstance(text, str)]
 
 
 def _quantise(entry: ChatEntry, device: str) -> dict[str, Any]:
@@ -358,11 +432,26 @@ def _with_lora(model: Any, entry: ChatEntry, home: Path) -> Any:
 
 
 def _cannot_load(entry: ChatEntry, error: Exception) -> Unavailable:
+    _log.warning("%s cannot be loaded", entry.name, exc_info=error)
     return Unavailable(
-        "transformers cannot load {model}: {reason}.",
-        model=entry.title,
-        reason=words_of(error, 400),
+        "transformers cannot load {model}: {reason}.", model=entry.title, reason=_reason(error)
     )
+
+
+def _reason(error: Exception) -> str | Message:
+    """What transformers says, where that is said to people."""
+    text = str(error)
+    if "ignore_mismatched_sizes" in text:
+        return Message("its weights have other sizes than its config.json says")
+    if "Unrecognized configuration class" in text:
+        return Message("it is of a kind that does not write text")
+    # "Validation error for field …:", and in the next line the error that this stands for.
+    if (inner := _WRAPPED.match(text)) is not None:
+        text = inner[1]
+    named = isinstance(error, OSError | ValueError | ImportError | RuntimeError | SafetensorError)
+    if not (named or inner) or tells_of_a_fault(text) or not text.strip():
+        return Message("a file of it is not as it must be; Atelier's log has more")
+    return text.strip().splitlines()[0].rstrip(".")[:_SAID]
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> set[int]:

@@ -1,0 +1,166 @@
+"""Folders of transformers models as people have them: not whole, not fitting, not what they say."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from pipelines.chat.backends.transformers_model import _reason, load
+from pipelines.chat.downloads import INDEX, WHOLE, is_complete
+from pipelines.chat.entries import ChatEntry
+from pipelines.chat.requests import ChatMessage
+from pipelines.core.errors import Unavailable, validate
+from tests.pipelines.chat.llamas import make_tokenizer, save_llama
+
+SAID = [ChatMessage(role="user", content="the cat Ünïcode")]
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+Change = Callable[[Path], object]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that is as it must be."""
+    return save_llama(tmp_path_factory.mktemp("whole") / "whole")
+
+
+def prompt(folder: Path) -> list[int]:
+    """What a model in a folder is given to read."""
+    data = {"name": "odd", "title": "Odd", "backend": "transformers", "source": {"folder": "odd"}}
+    entry = validate(ChatEntry, data)
+    return load(entry, folder, "cpu", lambda *_: None, folder.parent).prompt(SAID)
+
+
+def writing(name: str, data: object) -> Change:
+    """Puts a file in the place of one, or where there was none."""
+    data = data if isinstance(data, bytes) else json.dumps(data).encode()
+    return lambda folder: (folder / name).write_bytes(data)
+
+
+def setting(name: str, **values: object) -> Change:
+    """Changes fields in a file of JSON."""
+
+    def change(folder: Path) -> None:
+        data = json.loads((folder / name).read_bytes()) | values
+        (folder / name).write_text(json.dumps(data))
+
+    return change
+
+
+def weighing(edit: Callable[[dict], dict]) -> Change:
+    """Changes the weights."""
+
+    def change(folder: Path) -> None:
+        weights = edit(load_file(folder / WHOLE))
+        save_file(weights, folder / WHOLE, {"format": "pt"})
+
+    return change
+
+
+def sharding(name: str = "a.safetensors", there: bool = True) -> Change:
+    """Puts the weights into a shard that an index names."""
+
+    def change(folder: Path) -> None:
+        names = [*load_file(folder / WHOLE)]
+        (folder / WHOLE).rename(folder.parent / "elsewhere.safetensors")
+        if there:
+            shutil.copy(folder.parent / "elsewhere.safetensors", folder / name)
+        weights = {each: name for each in names}
+        (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": weights}))
+
+    return change
+
+
+def templating(template: object) -> Change:
+    """Gives the tokenizer's settings another chat template."""
+
+    def change(folder: Path) -> None:
+        (folder / "chat_template.jinja").unlink(missing_ok=True)
+        setting("tokenizer_config.json", chat_template=template)(folder)
+
+    return change
+
+
+def adapter_alone(folder: Path) -> None:
+    (folder / "config.json").rename(folder / "adapter_config.json")
+
+
+def other_tokenizer(folder: Path) -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.add_tokens([f"word{number}" for number in range(50)] + ["Ünïcode"])
+    tokenizer.save_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (weighing(lambda w: {k: v for k, v in w.items() if "layers.1." not in k}),
+         "lacks 9 of the weights that its config.json speaks of, such as model.layers.1.input"),
+        (setting("config.json", num_hidden_layers=3), "lacks 9 of the weights"),
+        (setting("config.json", num_hidden_layers=3_000_000), "no model has more than 10000"),
+        (setting("config.json", text_config={"num_experts": 10**9}), "of num_experts; no model"),
+        (weighing(lambda w: {f"x.{name}": tensor for name, tensor in w.items()}), "lacks 21"),
+        (weighing(lambda w: {k: v * torch.nan for k, v in w.items()}), "numbers that are none"),
+        (setting("config.json", intermediate_size=65), "other sizes than its config.json says"),
+        (setting("config.json", hidden_size="32"), "Field 'hidden_size' expected int, got str"),
+        (setting("config.json", pad_token_id=10**6), "a file of it is not as it must be"),
+        (setting("config.json", dtype="nope"), "a file of it is not as it must be"),
+        (setting("tokenizer_config.json", model_max_length="x"), "a file of it is not as it must"),
+        (writing("config.json", [1]), "config.json of Odd is not the JSON that transformers"),
+        (writing("tokenizer_config.json", b"<html>"), "tokenizer_config.json of Odd is not the"),
+        (writing(WHOLE, POINTER), "model.safetensors of Odd is a pointer of Git LFS"),
+        (writing("tokenizer.json", POINTER), "tokenizer.json of Odd is a pointer of Git LFS"),
+        (lambda folder: (folder / "tokenizer.json").unlink(), "Odd has no tokenizer in its folder"),
+        (lambda folder: (folder / "config.json").unlink(), "The file config.json of Odd is not"),
+        (lambda folder: (folder / WHOLE).unlink(), "The file model.safetensors of Odd is"),
+        (adapter_alone, "holds an adapter (LoRA) and no model"),
+        (other_tokenizer, "they do not belong together"),
+        (sharding(there=False), "The file a.safetensors of Odd is not there"),
+        (sharding("a.bin"), "names a.bin among the weights"),
+        (sharding("../elsewhere.safetensors", there=False), "names ../elsewhere.safetensors among"),
+        (templating([{"name": "a", "template": "x"}, {"name": "b", "template": "y"}]),
+         "has several chat templates (a, b) and none that is called default"),
+        (templating(5), "has no chat template"),
+        (templating([{"name": "default", "template": 5}]), "has no chat template"),
+    ],
+)  # fmt: skip
+def test_what_a_folder_is_not_is_said(whole: Path, tmp_path: Path, change: Change, sentence: str):
+    folder = shutil.copytree(whole, tmp_path / "odd")
+    change(folder)
+    with pytest.raises(Unavailable) as caught:
+        prompt(folder)
+    assert sentence in str(caught.value)
+    assert not any(word in str(caught.value) for word in ("Error", "NoneType", str(tmp_path)))
+
+
+def test_a_model_that_reads_pictures_is_not_called_a_fault_of_ours():
+    error = ValueError("Unrecognized configuration class <class 'x.CLIPConfig'> for this kind of")
+    assert str(_reason(error)) == "it is of a kind that does not write text"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [sharding(), templating([{"name": "rag", "template": "{{ messages[0].content }}"}]),
+     writing("generation_config.json", b"{"), setting("config.json", max_position_embeddings=0),
+     weighing(lambda w: w | {"unknown": torch.zeros(3)})],
+)  # fmt: skip
+def test_what_does_not_matter_is_passed_over(whole: Path, tmp_path: Path, change: Change):
+    folder = shutil.copytree(whole, tmp_path / "odd")
+    change(folder)
+    assert prompt(folder)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [b"", b"[]", b"5", b'{"weight_map": null}', b'{"weight_map": {}}', b'{"weight_map": {"a": 5}}',
+     b'{"weight_map": {"a": [1]}}', b'{"weight_map": {"a": "\\u0000"}}', b"[" * 100_000, b"\xff"],
+)  # fmt: skip
+def test_an_index_that_cannot_be_read_is_of_no_complete_folder(tmp_path: Path, index: bytes):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / INDEX).write_bytes(index)
+    assert not is_complete(tmp_path)
