@@ -43,7 +43,7 @@ def check_folder(folder: Path, title: str) -> None:
             model=title,
         )
     if config is None:
-        raise _missing("config.json", title)
+        raise _missing_file("config.json", title)
     _check_counts(config, title)
     _check_weights(folder, title)
     if not any(any(folder.glob(pattern)) for pattern in _VOCABULARIES):
@@ -90,7 +90,7 @@ def _check_weights(folder: Path, title: str) -> None:
     if (folder / INDEX).is_file() and not (folder / WHOLE).is_file():
         shards = list_shards(folder)
         if shards is None:
-            raise _unreadable(INDEX, title)
+            raise _unreadable_file(INDEX, title)
         for name in sorted(shards):
             if Path(name).name != name or not name.endswith(".safetensors"):
                 raise Unavailable(
@@ -101,7 +101,7 @@ def _check_weights(folder: Path, title: str) -> None:
                     file=name[:100],
                 )
             if not (folder / name).is_file():
-                raise _missing(name, title)
+                raise _missing_file(name, title)
     elif not (folder / WHOLE).is_file():
         if any(path.suffix in PICKLES for path in folder.glob("*")):
             raise Unavailable(
@@ -109,7 +109,7 @@ def _check_weights(folder: Path, title: str) -> None:
                 "to .safetensors.",
                 model=title,
             )
-        raise _missing(WHOLE, title)
+        raise _missing_file(WHOLE, title)
 
 
 def _object(path: Path, title: str) -> dict[str, Any] | None:
@@ -121,15 +121,15 @@ def _object(path: Path, title: str) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         data = None
     if not isinstance(data, dict):
-        raise _unreadable(path.name, title)
+        raise _unreadable_file(path.name, title)
     return data
 
 
-def _missing(name: str, title: str) -> Unavailable:
+def _missing_file(name: str, title: str) -> Unavailable:
     return Unavailable("The file {file} of {model} is not there.", file=name, model=title)
 
 
-def _unreadable(name: str, title: str) -> Unavailable:
+def _unreadable_file(name: str, title: str) -> Unavailable:
     return Unavailable(
         "{file} of {model} is not the JSON that transformers writes. Download it again.",
         file=name,
