@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import re
 import secrets
@@ -41,6 +42,8 @@ from pipelines.core.limits import available_cores
 from pipelines.core.messages import Message
 from pipelines.core.sandbox import clean_environment
 
+_log = logging.getLogger(__name__)
+
 MAX_SOCKET_BYTES = 103  # of the path of a Unix socket; Linux allows 107, macOS 103
 START_SECONDS = 600.0  # a large file on a slow disk
 PROMPT_CACHE_MIB = 256  # of prompts that were read before, in RAM
@@ -53,6 +56,8 @@ SMALL_BYTES = 256 * 2**20  # a file whose matrices are done sooner than a sleepi
 BATCH = 256  # tokens of a prompt read at a time: how soon a stop is seen, and progress
 _CERTAIN = 1e6  # a bias that makes a token sure
 _LIKELIEST = 200  # tokens among which one is looked for before all are
+# Where one of its assertions fails, it would call gdb, take seconds and print its stack.
+_NO_DEBUGGER = {"GGML_NO_BACKTRACE": "1"}
 _CAUSES = 2  # of the worker's lines, shown when it fails
 _PREFIX = re.compile(r"^[\d.]+ [A-Z] (?:\w+ +)?\w+: ")  # time, level, and where in llama.cpp
 _LOCAL = re.compile(r"http://127\.0\.0\.1:[0-9]{1,5}")
@@ -96,6 +101,11 @@ class LlamaCpp:
             self.template = entry.chat_template or about.get("chat_template") or ""
             self._specials = self._find_specials()
             self._adds_bos = self._begins_with_bos()
+        except (LookupError, TypeError, ValueError) as error:  # of a file that it half knows
+            _log.warning("llama.cpp's facts of %s cannot be read", entry.name, exc_info=error)
+            failure = self._could_not_load("")
+            self.close()
+            raise failure from error
         except BaseException:
             self.close()
             raise
@@ -222,8 +232,6 @@ class LlamaCpp:
             "cache_prompt": True,
         }
         said = self._post("/completion", body)
-        if "error" in said:
-            raise self._error_of(said)
         return next(iter(said.get("completion_probabilities") or ()), None)
 
     def _stream(self, body: dict[str, Any], stop: threading.Event) -> Iterator[dict[str, Any]]:
@@ -290,7 +298,7 @@ class LlamaCpp:
         process = LineProcess(
             "pipelines.chat.backends.llama_worker",
             log=self._log,
-            environment={"GOMP_SPINCOUNT": SPINS} | clean_environment(),
+            environment={"GOMP_SPINCOUNT": SPINS, **_NO_DEBUGGER} | clean_environment(),
         )
         process.write(json.dumps(self._settings(path)).encode() + b"\n")
         return process
@@ -345,7 +353,10 @@ class LlamaCpp:
 
     def _post(self, path: str, body: dict[str, Any]) -> Any:
         with self._explain_failures():
-            return self._client.post(path, json=body).json()
+            reply = self._client.post(path, json=body).json()
+        if isinstance(reply, dict) and "error" in reply:
+            raise self._error_of(reply)
+        return reply
 
     @contextlib.contextmanager
     def _explain_failures(self, stop: threading.Event | None = None) -> Iterator[None]:

@@ -36,13 +36,13 @@ def prompt(folder: Path) -> list[int]:
     return load(entry, folder, "cpu", lambda *_: None, folder.parent).prompt(SAID)
 
 
-def writing(name: str, data: object) -> Change:
+def write_file(name: str, data: object) -> Change:
     """Puts a file in the place of one, or where there was none."""
     data = data if isinstance(data, bytes) else json.dumps(data).encode()
     return lambda folder: (folder / name).write_bytes(data)
 
 
-def setting(name: str, **values: object) -> Change:
+def set_fields(name: str, **values: object) -> Change:
     """Changes fields in a file of JSON."""
 
     def change(folder: Path) -> None:
@@ -52,7 +52,7 @@ def setting(name: str, **values: object) -> Change:
     return change
 
 
-def weighing(edit: Callable[[dict], dict]) -> Change:
+def edit_weights(edit: Callable[[dict], dict]) -> Change:
     """Changes the weights."""
 
     def change(folder: Path) -> None:
@@ -62,7 +62,7 @@ def weighing(edit: Callable[[dict], dict]) -> Change:
     return change
 
 
-def sharding(name: str = "a.safetensors", there: bool = True) -> Change:
+def use_shards(name: str = "a.safetensors", there: bool = True) -> Change:
     """Puts the weights into a shard that an index names."""
 
     def change(folder: Path) -> None:
@@ -76,21 +76,21 @@ def sharding(name: str = "a.safetensors", there: bool = True) -> Change:
     return change
 
 
-def templating(template: object) -> Change:
+def set_template(template: object) -> Change:
     """Gives the tokenizer's settings another chat template."""
 
     def change(folder: Path) -> None:
         (folder / "chat_template.jinja").unlink(missing_ok=True)
-        setting("tokenizer_config.json", chat_template=template)(folder)
+        set_fields("tokenizer_config.json", chat_template=template)(folder)
 
     return change
 
 
-def adapter_alone(folder: Path) -> None:
+def make_adapter(folder: Path) -> None:
     (folder / "config.json").rename(folder / "adapter_config.json")
 
 
-def other_tokenizer(folder: Path) -> None:
+def exchange_tokenizer(folder: Path) -> None:
     tokenizer = make_tokenizer()
     tokenizer.add_tokens([f"word{number}" for number in range(50)] + ["Ünïcode"])
     tokenizer.save_pretrained(folder)
@@ -99,34 +99,34 @@ def other_tokenizer(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (weighing(lambda w: {k: v for k, v in w.items() if "layers.1." not in k}),
+        (edit_weights(lambda w: {k: v for k, v in w.items() if "layers.1." not in k}),
          "lacks 9 of the weights that its config.json speaks of, such as model.layers.1.input"),
-        (setting("config.json", num_hidden_layers=3), "lacks 9 of the weights"),
-        (setting("config.json", num_hidden_layers=3_000_000), "no model has more than 10000"),
-        (setting("config.json", text_config={"num_experts": 10**9}), "of num_experts; no model"),
-        (weighing(lambda w: {f"x.{name}": tensor for name, tensor in w.items()}), "lacks 21"),
-        (weighing(lambda w: {k: v * torch.nan for k, v in w.items()}), "numbers that are none"),
-        (setting("config.json", intermediate_size=65), "other sizes than its config.json says"),
-        (setting("config.json", hidden_size="32"), "Field 'hidden_size' expected int, got str"),
-        (setting("config.json", pad_token_id=10**6), "a file of it is not as it must be"),
-        (setting("config.json", dtype="nope"), "a file of it is not as it must be"),
-        (setting("tokenizer_config.json", model_max_length="x"), "a file of it is not as it must"),
-        (writing("config.json", [1]), "config.json of Odd is not the JSON that transformers"),
-        (writing("tokenizer_config.json", b"<html>"), "tokenizer_config.json of Odd is not the"),
-        (writing(WHOLE, POINTER), "model.safetensors of Odd is a pointer of Git LFS"),
-        (writing("tokenizer.json", POINTER), "tokenizer.json of Odd is a pointer of Git LFS"),
+        (set_fields("config.json", num_hidden_layers=3), "lacks 9 of the weights"),
+        (set_fields("config.json", num_hidden_layers=3_000_000), "no model has more than 10000"),
+        (set_fields("config.json", text_config={"num_experts": 10**9}), "of num_experts; no model"),
+        (edit_weights(lambda w: {f"x.{name}": tensor for name, tensor in w.items()}), "lacks 21"),
+        (edit_weights(lambda w: {k: v * torch.nan for k, v in w.items()}), "numbers that are none"),
+        (set_fields("config.json", intermediate_size=65), "other sizes than its config.json says"),
+        (set_fields("config.json", hidden_size="32"), "Field 'hidden_size' expected int, got str"),
+        (set_fields("config.json", pad_token_id=10**6), "a file of it is not as it must be"),
+        (set_fields("config.json", dtype="nope"), "a file of it is not as it must be"),
+        (set_fields("tokenizer_config.json", model_max_length="x"), "a file of it is not as it"),
+        (write_file("config.json", [1]), "config.json of Odd is not the JSON that transformers"),
+        (write_file("tokenizer_config.json", b"<html>"), "tokenizer_config.json of Odd is not the"),
+        (write_file(WHOLE, POINTER), "model.safetensors of Odd is a pointer of Git LFS"),
+        (write_file("tokenizer.json", POINTER), "tokenizer.json of Odd is a pointer of Git LFS"),
         (lambda folder: (folder / "tokenizer.json").unlink(), "Odd has no tokenizer in its folder"),
         (lambda folder: (folder / "config.json").unlink(), "The file config.json of Odd is not"),
         (lambda folder: (folder / WHOLE).unlink(), "The file model.safetensors of Odd is"),
-        (adapter_alone, "holds an adapter (LoRA) and no model"),
-        (other_tokenizer, "they do not belong together"),
-        (sharding(there=False), "The file a.safetensors of Odd is not there"),
-        (sharding("a.bin"), "names a.bin among the weights"),
-        (sharding("../elsewhere.safetensors", there=False), "names ../elsewhere.safetensors among"),
-        (templating([{"name": "a", "template": "x"}, {"name": "b", "template": "y"}]),
+        (make_adapter, "holds an adapter (LoRA) and no model"),
+        (exchange_tokenizer, "they do not belong together"),
+        (use_shards(there=False), "The file a.safetensors of Odd is not there"),
+        (use_shards("a.bin"), "names a.bin among the weights"),
+        (use_shards("../elsewhere.safetensors", there=False), "names ../elsewhere.safetensors"),
+        (set_template([{"name": "a", "template": "x"}, {"name": "b", "template": "y"}]),
          "has several chat templates (a, b) and none that is called default"),
-        (templating(5), "has no chat template"),
-        (templating([{"name": "default", "template": 5}]), "has no chat template"),
+        (set_template(5), "has no chat template"),
+        (set_template([{"name": "default", "template": 5}]), "has no chat template"),
     ],
 )  # fmt: skip
 def test_what_a_folder_is_not_is_said(whole: Path, tmp_path: Path, change: Change, sentence: str):
@@ -145,9 +145,10 @@ def test_a_model_that_reads_pictures_is_not_called_a_fault_of_ours():
 
 @pytest.mark.parametrize(
     "change",
-    [sharding(), templating([{"name": "rag", "template": "{{ messages[0].content }}"}]),
-     writing("generation_config.json", b"{"), setting("config.json", max_position_embeddings=0),
-     weighing(lambda w: w | {"unknown": torch.zeros(3)})],
+    [use_shards(), set_template([{"name": "rag", "template": "{{ messages[0].content }}"}]),
+     write_file("generation_config.json", b"{"),
+     set_fields("config.json", max_position_embeddings=0),
+     edit_weights(lambda w: w | {"unknown": torch.zeros(3)})],
 )  # fmt: skip
 def test_what_does_not_matter_is_passed_over(whole: Path, tmp_path: Path, change: Change):
     folder = shutil.copytree(whole, tmp_path / "odd")
