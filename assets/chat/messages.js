@@ -163,7 +163,7 @@ export class Lane {
       (!mine || last) && iconButton("again", mine ? say("Answer this") : say("Answer again"), () => this.acts.again(message), { class: "icon again" }),
       last && message.can_continue && h("button", { type: "button", class: "plain go-on", onclick: () => this.acts.goOn(message) }, say("Continue")),
     ];
-    const facts = mine ? [] : [...ending(message), ...(message.notes ?? []), ...numbers(message.facts.completion_tokens, message.facts.tokens_per_second, message.facts.first_token_seconds)];
+    const facts = mine ? [] : [...endOf(message), ...(message.notes ?? []), ...numbers(message.facts.completion_tokens, message.facts.tokens_per_second, message.facts.first_token_seconds)];
     return h("footer", {}, h("span", { class: "acts" }, buttons), facts.length > 0 && h("span", { class: "facts" }, facts.join(" · ")));
   }
 
