@@ -21,7 +21,7 @@ from pipelines.clustering.steps.kmeans import first_centres
 from studio.core.palette import CLUSTERS
 from tests.browser.clustering.cluster_stub import SETS, app
 from tests.browser.page.test_look import PHONE
-from tests.studio.served import serve_app
+from tests.studio.serve import serve_app
 
 PLOT = "window.atelierPlots.plot"
 READY = "window.atelierPlots?.plot?.layers.ratio"

@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from pipelines.clustering.lessons import LESSONS, lesson
 from studio.i18n import LANGUAGES
-from tests.studio.served import serve_app
+from tests.studio.serve import serve_app
 
 DELIMITERS = [
     {"left": "$$", "right": "$$", "display": True},
