@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -20,26 +21,31 @@ class Crowd:
         self.slots = slots
         self.order: list[str] = []
         self.gates: dict[str, threading.Event] = {}
-        self.threads: list[threading.Thread] = []
+        self.over = threading.Event()  # should a test fail, nobody waits on
+        self.threads: dict[str, threading.Thread] = {}
 
     def ask(self, owner: str, name: str) -> None:
         gate = self.gates[name] = threading.Event()
 
         def run() -> None:
-            with self.slots.take(owner, PATIENCE):
+            with contextlib.suppress(Stopped), self.slots.take(owner, PATIENCE, self.over):
                 self.order.append(name)
                 assert gate.wait(PATIENCE)
 
         asked = len(self.slots._queue) + self.slots._at_work.total()
-        self.threads.append(threading.Thread(target=run))
-        self.threads[-1].start()
+        self.threads[name] = threading.Thread(target=run)
+        self.threads[name].start()
         until(lambda: len(self.slots._queue) + self.slots._at_work.total() > asked)
 
     def let_go(self, name: str) -> None:
-        before = len(self.order)
-        waiting = bool(self.slots._queue)
         self.gates[name].set()
-        until(lambda: len(self.order) > before or not waiting)
+        self.threads[name].join(PATIENCE)
+        self.all_begun()
+
+    def all_begun(self) -> list[str]:
+        """Who has begun in order, once nobody is left who may begin by now."""
+        until(lambda: self.slots._next() is None and len(self.order) == self.slots._starts)
+        return self.order
 
 
 def until(state: Callable[[], bool]) -> None:
@@ -53,31 +59,32 @@ def until(state: Callable[[], bool]) -> None:
 def crowd():
     made = Crowd(FairSlots(1, asked=10, busy="Later."))
     yield made
+    made.over.set()
     for gate in made.gates.values():
         gate.set()
-    for thread in made.threads:
+    for thread in made.threads.values():
         thread.join(PATIENCE)
 
 
 def test_owners_take_turns_and_each_owner_s_come_in_order(crowd: Crowd):
     for name in ("a1", "a2", "a3", "b1", "c1", "b2"):
         crowd.ask(name[0], name)
-    for name in ("a1", "b1", "c1", "a2", "b2"):
+    order = ["a1", "b1", "c1", "a2", "b2", "a3"]
+    for count, name in enumerate(order, 1):
+        assert crowd.all_begun() == order[:count]
         crowd.let_go(name)
-    assert crowd.order == ["a1", "b1", "c1", "a2", "b2", "a3"]
 
 
 def test_an_owner_has_a_share_of_the_places_only():
     crowd = Crowd(FairSlots(3, each=2, busy="Later."))
     for name in ("a1", "a2", "a3", "b1"):
         crowd.ask(name[0], name)
-    until(lambda: len(crowd.order) == 3)
-    assert sorted(crowd.order) == ["a1", "a2", "b1"]
+    assert sorted(crowd.all_begun()) == ["a1", "a2", "b1"]
     crowd.let_go("a1")
     assert crowd.order[-1] == "a3"
     for gate in crowd.gates.values():
         gate.set()
-    for thread in crowd.threads:
+    for thread in crowd.threads.values():
         thread.join(PATIENCE)
     assert crowd.slots._at_work.total() == 0
 

@@ -116,6 +116,13 @@ class Points:
         )
 
 
+async def all_begun(points: Points, requests: request_limits.FairRequests) -> list[str]:
+    """What has begun in order, once nobody is left who may begin by now."""
+    slots = requests._slots
+    await until(lambda: slots._next() is None and len(points.begun) == slots._starts)
+    return points.begun
+
+
 async def until(state: Callable[[], bool]) -> None:
     end = time.monotonic() + PATIENCE
     while not state():
@@ -130,14 +137,14 @@ def points(monkeypatch) -> Points:
 
 def test_another_s_plot_by_umap_comes_before_the_second_of_who_came_first(points: Points):
     async def ask() -> None:
-        tasks = [await points.ask(name) for name in ("a1", "a2", "a3", "b1")]
-        for count, name in enumerate(("a1", "b1", "a2", "a3"), 1):
-            await until(lambda count=count: len(points.begun) == count)
+        tasks = {name: await points.ask(name) for name in ("a1", "a2", "a3", "b1")}
+        order = ["a1", "b1", "a2", "a3"]
+        for count, name in enumerate(order, 1):
+            assert await all_begun(points, points.limits.umap) == order[:count]
             points.gate(name).set()
-        await asyncio.gather(*tasks)
+            await tasks[name]
 
     points.run(ask())
-    assert points.begun == ["a1", "b1", "a2", "a3"]
 
 
 @pytest.mark.parametrize("kind", ["plots", "results"])
@@ -149,8 +156,8 @@ def test_one_owner_leaves_places_to_others(points: Points, kind: str):
         for name in ("a1", "a2", "a3", "a4", "a5", "b1"):
             asked = points.ask(name, view) if kind == "plots" else points.ask_result(name)
             tasks.append(await asked)
-        await until(lambda: len(points.begun) >= 3)
-        assert sorted(points.begun) == ["a1", "a2", "b1"]
+        requests = points.limits.plots if kind == "plots" else points.limits.results
+        assert sorted(await all_begun(points, requests)) == ["a1", "a2", "b1"]
         for name in ("a1", "a2", "a3", "a4", "a5", "b1"):
             points.gate(name).set()
         await asyncio.gather(*tasks)
