@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -61,6 +60,14 @@ def start(home: Path, *flags: str, **environment: str) -> subprocess.Popen:
     )
 
 
+def address_of(process: subprocess.Popen) -> str:
+    """Where a studio that starts is: at the first port that is free, which it keeps from then on.
+
+    One that a test has chosen could be another's when the studio comes to it.
+    """
+    return lines_until(process, "Atelier is at").split()[-1]
+
+
 def lines_until(process: subprocess.Popen, word: str) -> str:
     seen = ""
     while word not in seen:
@@ -68,11 +75,6 @@ def lines_until(process: subprocess.Popen, word: str) -> str:
         assert line, seen
         seen += line
     return seen
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 OF_OTHER_PROGRAMS = {"ALL_PROXY": "socks5://127.0.0.1:9", "GRADIO_ROOT_PATH": "/other"}
@@ -87,17 +89,17 @@ OF_OTHER_PROGRAMS = {"ALL_PROXY": "socks5://127.0.0.1:9", "GRADIO_ROOT_PATH": "/
 )
 def test_studio_starts_answers_and_stops_in_order(tmp_path, how: signal.Signals):
     """With an event stream open, as every page has one, and what other programs have left."""
-    port = free_port()
-    process = start(tmp_path, "--port", str(port), "--device", "cpu", **OF_OTHER_PROGRAMS)
+    process = start(tmp_path, "--device", "cpu", **OF_OTHER_PROGRAMS)
     try:
-        lines_until(process, f"http://127.0.0.1:{port}/v1")
-        stream = f"http://127.0.0.1:{port}/gradio_api/heartbeat/abc"
+        address = address_of(process)
+        lines_until(process, f"{address}/v1")
+        stream = f"{address}/gradio_api/heartbeat/abc"
         with httpx.stream("GET", stream, timeout=PATIENCE) as events:
             lines = events.iter_lines()
             next(lines)
             # Last, for soon after it torch is loaded, which takes seconds.
-            page = httpx.get(f"http://127.0.0.1:{port}/", timeout=PATIENCE)
-            assert f'"root":"http://127.0.0.1:{port}"' in page.text
+            page = httpx.get(f"{address}/", timeout=PATIENCE)
+            assert f'"root":"{address}"' in page.text
             process.send_signal(how)
             list(lines)  # it ends in order
         rest, _ = process.communicate(timeout=PATIENCE)
@@ -129,7 +131,7 @@ class Here:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, home: Path, *flags: str) -> None:
         self.printed, self.code, self._servers = "", None, []
-        arguments = ["--home", str(home), "--port", str(free_port()), *flags]
+        arguments = ["--home", str(home), *flags]
         make = serving.Server
 
         def make_server(*given) -> serving.Server:
@@ -202,14 +204,12 @@ def test_device_that_is_not_there_stops_the_studio_with_a_sentence(run_here):
 
 @pytest.mark.deep
 def test_heavy_libraries_are_loaded_after_the_page_has_answered(tmp_path):
-    port = free_port()
-    process = start(tmp_path, "--port", str(port), "--device", "cpu")
+    process = start(tmp_path, "--device", "cpu")
     try:
-        lines_until(process, "Atelier is at")
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE) as client:
+        with httpx.Client(base_url=address_of(process), timeout=PATIENCE) as client:
             assert client.get("/api/v1/status").json()["ready"] is False
             assert client.get("/").status_code == 200
             wait_until(lambda: client.get("/api/v1/status").json()["ready"], every=0.2)
     finally:
         process.kill()
-        process.wait()
+        process.wait(PATIENCE)

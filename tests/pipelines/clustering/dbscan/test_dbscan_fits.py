@@ -78,7 +78,7 @@ def test_a_fit_of_many_points_tells_its_three_passes(algorithm, params, passes, 
 
 def test_a_stop_ends_a_fit_that_would_take_seconds():
     stop = threading.Event()
-    X = np.random.default_rng(0).uniform(size=(40_000, 12))
+    X = np.random.default_rng(0).uniform(size=(200_000, 12))
     find("dbscan").fit(lumps(DBSCAN_FEW + 1, 12), DBSCANParameters(), 0, stop)  # it is loaded now
     asked = []
     threading.Timer(0.3, lambda: (asked.append(time.monotonic()), stop.set())).start()

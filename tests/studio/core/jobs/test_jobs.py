@@ -7,13 +7,17 @@ import threading
 import pytest
 
 from pipelines.core.errors import BadRequest, Busy, NotFound
+from pipelines.core.events import Progress
+from pipelines.core.messages import Message
 from studio.core.gallery.gallery import Gallery
 from studio.core.home import disk_full, prepare_home
+from studio.core.jobs import queue, worker
 from studio.core.jobs.queue import Jobs
 from studio.core.jobs.slots import fair_order
 from studio.core.quota import Quota
 from studio.core.settings import StoredSettings
 from studio.core.store import FILE_NAME, Store
+from tests.clock import set_clock
 from tests.patience import PATIENCE, wait_until
 from tests.studio.drawing_engines import Draw, DrawRequest
 
@@ -102,7 +106,16 @@ def done_jobs(desk, *seconds):
         )
 
 
-def test_a_queued_job_is_told_its_wait_once_it_is_known_how_long_its_kind_takes(desk):
+@pytest.fixture
+def now(monkeypatch) -> list[float]:
+    """The time of the queue and its worker, in seconds."""
+    time = [1000.0]
+    for module in (queue, worker):
+        set_clock(monkeypatch, module, monotonic=lambda: time[0])
+    return time
+
+
+def test_a_queued_job_is_told_its_wait_once_it_is_known_how_long_its_kind_takes(desk, now):
     desk.draw.hold.clear()
     desk.jobs.start()
     running = desk.submit()
@@ -111,33 +124,38 @@ def test_a_queued_job_is_told_its_wait_once_it_is_known_how_long_its_kind_takes(
     assert desk.jobs.wait(first.id) is None, "none of its kind has ever ended"
     done_jobs(desk, 100, 90, 500)
     desk.jobs._worker.endings += 1
-    assert 90 < desk.jobs.wait(first.id) <= 100
-    assert 190 < desk.jobs.wait(second.id) <= 200
+    now[0] += 7
+    assert desk.jobs.wait(first.id) == 93
+    assert desk.jobs.wait(second.id) == 193
     assert desk.jobs.wait(running.id) is None
-    desk.jobs._worker.running.started -= 101
+    now[0] += 94
     assert desk.jobs.wait(first.id) is None, "the running one takes longer than usual"
 
 
-def test_the_pace_of_the_running_job_tells_the_wait(desk):
+def run_a_hundred_steps(desk, now, note=None) -> tuple[str, str]:
+    """Ids of a job that is at 100 of 401 steps, 8 s after its first one, and of one that waits."""
+    desk.draw.hold.clear()
+    desk.jobs.start()
+    running = desk.submit()
+    assert desk.draw.painting.wait(PATIENCE)
+    for seconds, step in ((0, 1), (8, 101)):
+        now[0] += seconds
+        desk.jobs._worker.running.saw(Progress(step, 401, note=note))
+    return running.id, desk.submit().id
+
+
+def test_the_pace_of_the_running_job_tells_the_wait(desk, now):
     done_jobs(desk, 1000)
-    desk.jobs.start()
-    running = desk.submit(steps=400, seconds=0.02, note="")
-    waiting = desk.submit()
-    wait_until(lambda: desk.jobs.seconds_left(running.id) is not None)
-    assert 0 < desk.jobs.wait(waiting.id) < 30
-    assert desk.jobs.seconds_left(running.id) == pytest.approx(desk.jobs.wait(waiting.id), abs=5)
-    assert desk.jobs.seconds_left(waiting.id) is None
-    desk.jobs.cancel(ANN, running.id)
+    running, waiting = run_a_hundred_steps(desk, now)
+    assert desk.jobs.seconds_left(running) == pytest.approx(300 * 0.08)
+    assert desk.jobs.wait(waiting) == pytest.approx(300 * 0.08)
+    assert desk.jobs.seconds_left(waiting) is None
 
 
-def test_a_counted_download_does_not_tell_when_its_job_ends(desk):
-    desk.jobs.start()
-    running = desk.submit(steps=400, seconds=0.02, note="Downloading")
-    waiting = desk.submit()
-    wait_until(lambda: desk.jobs.seconds_left(running.id) is not None)
-    assert desk.jobs.seconds_left(running.id) > 0
-    assert desk.jobs.wait(waiting.id) is None
-    desk.jobs.cancel(ANN, running.id)
+def test_a_counted_download_does_not_tell_when_its_job_ends(desk, now):
+    running, waiting = run_a_hundred_steps(desk, now, Message("Downloading"))
+    assert desk.jobs.seconds_left(running) == pytest.approx(300 * 0.08)
+    assert desk.jobs.wait(waiting) is None
 
 
 def test_a_running_job_shows_its_newest_progress_and_preview(desk):
