@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -82,6 +83,30 @@ def test_what_a_broken_upload_has_left_goes_although_another_is_on_its_way(ledge
             broken.files += [write_upload(folder, "tmpada", 30), folder / "tmpmoved"]
         assert [path.name for path in folder.iterdir()] == ["tmpbob"]
     assert not list(folder.iterdir())
+
+
+def test_an_upload_looks_at_those_that_wait_and_not_at_all_that_lies_there(
+    ledger, folder, monkeypatch
+):
+    """With ten thousand files in the folder, a search of it held everybody up for seconds."""
+    for number in range(500):
+        write_upload(folder, f"taken {number}", 1)
+    ledger.enter(ADA, [write_upload(folder, name, 1) for name in "abc"])
+    looked, stat = [], Path.stat
+
+    def search(*given) -> None:
+        raise AssertionError("the folder was searched")
+
+    monkeypatch.setattr(
+        Path, "stat", lambda path, **more: looked.append(path) or stat(path, **more)
+    )
+    for name in ("scandir", "listdir"):
+        monkeypatch.setattr(os, name, search)
+    with ledger.receive(ADA, announced=1):
+        pass
+    assert ledger.holds(ADA, folder / "a")
+    assert {path.name for path in looked} <= {"a", "b", "c"}
+    assert len(looked) <= 4
 
 
 def test_who_has_no_upload_left_is_forgotten(folder, monkeypatch):

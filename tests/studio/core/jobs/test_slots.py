@@ -40,9 +40,9 @@ class Crowd:
     def let_go(self, name: str) -> None:
         self.gates[name].set()
         self.threads[name].join(PATIENCE)
-        self.all_begun()
+        self.wait_for_all_starts()
 
-    def all_begun(self) -> list[str]:
+    def wait_for_all_starts(self) -> list[str]:
         """Who has begun in order, once nobody is left who may begin by now."""
         until(lambda: self.slots._next() is None and len(self.order) == self.slots._starts)
         return self.order
@@ -71,7 +71,7 @@ def test_owners_take_turns_and_each_owner_s_come_in_order(crowd: Crowd):
         crowd.ask(name[0], name)
     order = ["a1", "b1", "c1", "a2", "b2", "a3"]
     for count, name in enumerate(order, 1):
-        assert crowd.all_begun() == order[:count]
+        assert crowd.wait_for_all_starts() == order[:count]
         crowd.let_go(name)
 
 
@@ -79,7 +79,7 @@ def test_an_owner_has_a_share_of_the_places_only():
     crowd = Crowd(FairSlots(3, each=2, busy="Later."))
     for name in ("a1", "a2", "a3", "b1"):
         crowd.ask(name[0], name)
-    assert sorted(crowd.all_begun()) == ["a1", "a2", "b1"]
+    assert sorted(crowd.wait_for_all_starts()) == ["a1", "a2", "b1"]
     crowd.let_go("a1")
     assert crowd.order[-1] == "a3"
     for gate in crowd.gates.values():

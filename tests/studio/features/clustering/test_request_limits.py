@@ -116,7 +116,7 @@ class Points:
         )
 
 
-async def all_begun(points: Points, requests: request_limits.FairRequests) -> list[str]:
+async def wait_for_all_starts(points: Points, requests: request_limits.FairRequests) -> list[str]:
     """What has begun in order, once nobody is left who may begin by now."""
     slots = requests._slots
     await until(lambda: slots._next() is None and len(points.begun) == slots._starts)
@@ -140,7 +140,7 @@ def test_another_s_plot_by_umap_comes_before_the_second_of_who_came_first(points
         tasks = {name: await points.ask(name) for name in ("a1", "a2", "a3", "b1")}
         order = ["a1", "b1", "a2", "a3"]
         for count, name in enumerate(order, 1):
-            assert await all_begun(points, points.limits.umap) == order[:count]
+            assert await wait_for_all_starts(points, points.limits.umap) == order[:count]
             points.gate(name).set()
             await tasks[name]
 
@@ -157,7 +157,7 @@ def test_one_owner_leaves_places_to_others(points: Points, kind: str):
             asked = points.ask(name, view) if kind == "plots" else points.ask_result(name)
             tasks.append(await asked)
         requests = points.limits.plots if kind == "plots" else points.limits.results
-        assert sorted(await all_begun(points, requests)) == ["a1", "a2", "b1"]
+        assert sorted(await wait_for_all_starts(points, requests)) == ["a1", "a2", "b1"]
         for name in ("a1", "a2", "a3", "a4", "a5", "b1"):
             points.gate(name).set()
         await asyncio.gather(*tasks)
