@@ -28,6 +28,8 @@ class Progress:
         preview: a small picture of the state of things, or None.
         note: what is being done when it is not the main work (loading, downloading), or None.
         part: of work in several equal parts, which one this is, from 1 on, and of how many.
+        words: what is said of the step, where people are told another count than that of the units.
+        work: done so far and in all, in any measure, where some units take longer than others.
     """
 
     step: int
@@ -35,6 +37,14 @@ class Progress:
     preview: Image.Image | None = None
     note: Message | None = None
     part: tuple[int, int] | None = None
+    words: Message | None = None
+    work: tuple[float, float] | None = None
+
+    @property
+    def share(self) -> float:
+        """Of the work that is done, 0 … 1."""
+        done, whole = self.work or (self.step, self.total)
+        return done / whole if whole else 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,7 @@ from pipelines.diffusion.lora.apply import Applied, apply_loras
 from pipelines.diffusion.lora.library import LoraLibrary
 from pipelines.diffusion.lora.tags import list_left_out, uses_of, without_tags
 from pipelines.diffusion.lora.use import LoraUse
+from pipelines.diffusion.progress import StepCount
 from pipelines.diffusion.prompts import count_chunks, is_weighted
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.resolving import GUIDED_ONLY, alone, of_batch, resolve, seeds_of
@@ -402,18 +403,16 @@ def _with_previews(
     """
     started = time.perf_counter()
     reached = total = 0
-    halves = 1 if pictures[0].detail_fix is None else 2
+    count = _count_of(model, pictures, place)
     try:
         while True:
             if stop.is_set():
                 raise Stopped
             step, total, seen = next(batch)
-            done = (halves * place[0] * total + step, halves * place[1] * total)
-            if isinstance(seen, Message):
-                yield Progress(*done, note=seen)
-            elif seen is not None or step > reached:  # not while a prompt is encoded
-                reached = step
-                yield Progress(*done, seen)
+            # Not while a prompt is encoded.
+            if seen is not None or step > reached:
+                reached = max(reached, step)
+                yield count.progress(step, total, seen)
     except StopIteration as done:
         images = done.value
     except (RuntimeError, MemoryError) as error:
@@ -439,6 +438,19 @@ def _with_previews(
             image, found = yield from count_as_second_half(fixing, steps, place, own)
             own_facts |= found
         yield Picture(image, picture, seconds, own_facts)
+
+
+def _count_of(
+    model: DiffusionModel, pictures: list[TextToImageRequest], place: tuple[int, int]
+) -> StepCount:
+    """Counts the steps of a batch with its ``place`` among all batches."""
+    sampler = _sampler_of(model, pictures[0])
+    apart = 1 if model.family in UNET_FAMILIES else len(pictures)
+    return StepCount(pictures[0], place, apart, (sampler and sampler.max_steps) or DENSEST)
+
+
+def _sampler_of(model: DiffusionModel, settings: TextToImageRequest) -> Sampler | None:
+    return samplers_in(model.home).get(settings.sampler) if settings.sampler else None
 
 
 def unet_batch(
@@ -607,7 +619,7 @@ def notes_on(
                 size=format_bytes(missing.download_bytes),
             )
         )
-    sampler = samplers_in(model.home).get(settings.sampler) if settings.sampler else None
+    sampler = _sampler_of(model, settings)
     hires, begun = settings.hires, settings.from_picture
     kept = hires is not None and begun is not None and begun.strength == 0
     if begun is not None and not begun.edit and not kept:

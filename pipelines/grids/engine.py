@@ -71,7 +71,7 @@ def _run(
                 elif event.note is not None:
                     yield Progress(done, sum(lengths), note=event.note)
                 else:  # second-order samplers take two evaluations a step
-                    step = done + length * event.step // max(event.total, 1)
+                    step = done + int(length * event.share)
                     yield Progress(step, sum(lengths), event.preview)
         except UserError as error:
             failed.append((cell, error))

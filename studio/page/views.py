@@ -48,6 +48,7 @@ class Progressing:
         seconds_left: until its end, None while they cannot be told.
         preview: a ``data:`` URI, or None.
         part: which of several pictures it is at, from 1 on, and of how many.
+        words: what is said of the step instead of the two numbers.
     """
 
     state: str
@@ -59,6 +60,7 @@ class Progressing:
     seconds_left: float | None = None
     preview: str | None = None
     part: tuple[int, int] | None = None
+    words: Message | None = None
 
     @classmethod
     def of(cls, jobs: Jobs, job: Job) -> Progressing:
@@ -72,6 +74,7 @@ class Progressing:
             wait=jobs.wait(job.id) if job.state == QUEUED else None,
             seconds_left=jobs.seconds_left(job.id) or None,  # at 0 the last touches remain
             part=jobs.part(job.id),
+            words=jobs.words(job.id),
         )
 
 
@@ -258,6 +261,8 @@ def progress_bar(progress: Progressing, visitor: Visitor) -> str:
         words = [progress.note]
     elif progress.step == 0:
         words = [Message("Starting …")]
+    elif progress.words is not None:
+        words = [progress.words]
     else:
         words = [Message("Step {step} of {total}", step=progress.step, total=progress.total)]
     if progress.part is not None:

@@ -12,6 +12,7 @@ from PIL import Image
 from pipelines.core.paths import ASSETS
 from pipelines.core.pictures.fitting import Box
 from pipelines.diffusion.details.requests import MOST, DetailFix
+from pipelines.diffusion.from_picture.masks import is_dissolved
 
 _READ_AT = 128  # pixels of the shorter side of the renders that the judge has learnt from
 _CELL = 8
@@ -39,7 +40,8 @@ def find_parts(
 
     Args:
         image: RGB.
-        allowed: L, of the same size, 0 where the picture stays: what lies wholly there is no part.
+        allowed: L, of the same size, 0 where the picture stays: what lies there is no part, nor is
+            a sliver that the mask's blur dissolves.
     """
     found = [part for part in _FINDERS[asked.finder](image) if part.score >= asked.confidence]
     middle = np.array(image.size) / 2
@@ -59,8 +61,17 @@ def find_parts(
              for part in found]  # fmt: skip
     parts = [part for part in grown if _area(part.box) > 0]
     if allowed is not None:
-        parts = [part for part in parts if allowed.crop(part.box).getbbox() is not None]
+        may_change = np.where(np.asarray(allowed) > 0, 255, 0).astype(np.uint8)
+        parts = [part for part in parts if not _is_lost(part.box, may_change, asked.mask_blur)]
     return parts[: asked.most or MOST]
+
+
+def _is_lost(box: Box, may_change: np.ndarray, blur: int) -> bool:
+    """Whether nothing of a part is left where the picture may change, (H, W) of 0 and 255."""
+    left, top, right, bottom = box
+    mask = np.zeros_like(may_change)
+    mask[top:bottom, left:right] = may_change[top:bottom, left:right]
+    return is_dissolved(mask, blur)
 
 
 def find_toys(image: Image.Image) -> list[Part]:

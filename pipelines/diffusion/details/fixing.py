@@ -63,7 +63,7 @@ def fix_details(
         yield Progress(number, len(parts), note=note)
         try:
             repainting = _repaint(model, request, image, part, number, backend, stop, allowed)
-            painted = yield from _count_on(repainting, number, len(parts))
+            painted = yield from _count_on(repainting, number, len(parts), part.what)
         except (UserError, RuntimeError, MemoryError) as error:
             if not isinstance(error, UserError):
                 if not is_out_of_memory(error):
@@ -107,14 +107,22 @@ def count_as_second_half(
 
 
 def _count_on(
-    steps: Generator[Progress, None, Image.Image], number: int, count: int
+    steps: Generator[Progress, None, Image.Image], number: int, count: int, what: str
 ) -> Generator[Progress, None, Image.Image]:
     """The steps of one part counted on from those of the ``number`` before, of ``count``."""
     try:
         while True:
             event = next(steps)
-            total = event.total
-            yield replace(event, step=number * total + event.step, total=count * total)
+            step, total = event.step, event.total
+            words = Message(
+                "Part {number} of {count}, {what}: step {step} of {total}",
+                number=number + 1,
+                count=count,
+                what=what,
+                step=step,
+                total=total,
+            )
+            yield replace(event, step=number * total + step, total=count * total, words=words)
     except StopIteration as end:
         return end.value
     finally:

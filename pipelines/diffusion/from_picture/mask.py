@@ -83,10 +83,7 @@ def blur_mask(mask: np.ndarray, sigma: int) -> np.ndarray:
     Raises:
         BadRequest: nothing is left of the mask.
     """
-    if sigma == 0:
-        return mask
-    side = 2 * int(2.5 * sigma + 0.5) + 1
-    blurred = cv2.GaussianBlur(mask, (side, side), sigma)
+    blurred = _blur(mask, sigma)
     if not blurred.any():
         raise BadRequest(
             "The mask is so thin that a mask blur of {blur} pixels leaves nothing of it. Paint a "
@@ -94,6 +91,18 @@ def blur_mask(mask: np.ndarray, sigma: int) -> np.ndarray:
             blur=sigma,
         )
     return blurred
+
+
+def is_dissolved(mask: np.ndarray, sigma: int) -> bool:
+    """Whether :func:`blur_mask` would leave nothing of a mask."""
+    return not _blur(mask, sigma).any()
+
+
+def _blur(mask: np.ndarray, sigma: int) -> np.ndarray:
+    if sigma == 0:
+        return mask
+    side = 2 * int(2.5 * sigma + 0.5) + 1
+    return cv2.GaussianBlur(mask, (side, side), sigma)
 
 
 def fill_masked(

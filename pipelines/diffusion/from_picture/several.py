@@ -84,9 +84,9 @@ def _run(
                     facts |= {name: event.data[name] for name in facts if name in event.data}
                     notes += event.data.get("notes", ())
                 else:  # second-order samplers take two evaluations a step
-                    share = event.step / max(event.total, 1) if event.note is None else 0
+                    share = event.share if event.note is None else 0
                     step = max(step, done + int(length * share))  # a note comes in between
-                    yield Progress(step, len(ids) * length, event.preview, event.note, part)
+                    yield replace(event, step=step, total=len(ids) * length, part=part, work=None)
         except UserError as error:
             failed.append(error)
             outcome["error"] = str(error)

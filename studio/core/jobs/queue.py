@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.core.engine import Use, uses_of
 from pipelines.core.errors import BadRequest, Busy, NotFound, UserError, validate_stored
+from pipelines.core.messages import Message
 from studio.core.jobs.job_uses import add_job_uses
 from studio.core.jobs.record import CANCELLED, DONE, FAILED, QUEUED, RUNNING, Job, job_of
 from studio.core.jobs.waiting import seconds_to_turn, usual_seconds
@@ -346,6 +347,11 @@ class Jobs(Keeper):
         """Which of its equal parts a running job is at, from 1 on, and of how many."""
         running = self._find_running(job_id)
         return None if running is None else running.progress.part
+
+    def words(self, job_id: str) -> Message | None:
+        """What is said of a running job's step, where that is another count than its units."""
+        running = self._running(job_id)
+        return None if running is None else running.progress.words
 
     def counts(self) -> dict[str, int]:
         """How many jobs are queued and running, of all owners."""

@@ -18,14 +18,14 @@ class Pace:
     Attributes:
         first, first_at: the first step that was seen, and when.
         step, at: the newest one.
-        total: how many there are.
+        total: how many there are. Where steps take differently long, all count the work in them.
     """
 
-    first: int
+    first: float
     first_at: float
-    step: int
+    step: float
     at: float
-    total: int
+    total: float
 
     def seconds_left(self, now: float) -> float | None:
         """Until the last step; None while too little is seen. Times are ``time.monotonic``."""
@@ -37,7 +37,7 @@ class Pace:
         return each * (self.total - self.step) - min(now - self.at, each * (self.step < self.total))
 
 
-def updated_pace(pace: Pace | None, step: int, total: int, now: float) -> Pace | None:
+def updated_pace(pace: Pace | None, step: float, total: float, now: float) -> Pace | None:
     """``pace`` after a step has been seen; begins anew where another count has begun."""
     if not step:
         return None

@@ -54,7 +54,8 @@ class Running:
     def saw(self, progress: Progress) -> None:
         # A step without a preview keeps the last one.
         self.progress = replace(progress, preview=progress.preview or self.progress.preview)
-        self.pace = updated_pace(self.pace, progress.step, progress.total, time.monotonic())
+        done, whole = progress.work or (progress.step, progress.total)
+        self.pace = updated_pace(self.pace, done, whole, time.monotonic())
 
     def seconds_left(self, usual: float | None) -> float | None:
         """Until its end, by its pace, or else by what its kind usually takes."""

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from pipelines.core.errors import UserError, validate
 from pipelines.core.paths import HUB_FOLDER
 from pipelines.diffusion.latents.decoders import decoder_of, find_decoder
+from pipelines.diffusion.progress import work_of
 from pipelines.diffusion.prompts import parse
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.resolving import resolve
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
     from pipelines.models.catalog import Catalog
     from studio.core.accounts.accounts import Owner
-    from studio.core.gallery.gallery import Gallery
+    from studio.core.gallery.gallery import Gallery, SavedPicture
 
 _REMEMBERED = 60  # pictures that are looked at for how long one takes
 
@@ -73,18 +75,24 @@ class Paintings:
         """
         paces: dict[str, list[float]] = {}  # by model, seconds of a step of a pixel
         for row in self._gallery.search(owner.id, limit=_REMEMBERED):
-            made = row.request
-            work = row.width * row.height * (made.get("steps") or 0)
-            if work and row.seconds and isinstance(made.get("model"), str):
-                paces.setdefault(made["model"], []).append(row.seconds / work)
+            made = _painted_as(row)
+            if made is not None and row.seconds and (work := sum(work_of(made))):
+                paces.setdefault(made.model, []).append(row.seconds / work)
         total = 0.0
         for request in requests:
             entry = self._catalog.get(request.model)
             if entry.name not in paces:
                 return None
-            side, steps = entry.native_size, request.steps or entry.defaults.steps
-            work = (request.width or side) * (request.height or side) * steps
-            total += median(paces[entry.name]) * work
+            whole = request.model_copy(
+                update={
+                    "steps": request.steps or entry.defaults.steps,
+                    "width": request.width or entry.native_size,
+                    "height": request.height or entry.native_size,
+                }
+            )
+            halves = 1 if request.detail_fix is None else 2  # as the bar counts them
+            pictures = request.batch_count * request.batch_size
+            total += median(paces[entry.name]) * sum(work_of(whole)) * halves * pictures
         return total
 
     def check_model(self, owner: Owner, entry: ModelEntry) -> None:
@@ -99,6 +107,25 @@ class Paintings:
         from pipelines.models.downloads import find_model  # the hub's client takes its time
 
         return find_model(entry.source.hub, self._home / HUB_FOLDER) is not None
+
+
+def _painted_as(row: SavedPicture) -> TextToImageRequest | None:
+    """The request of a picture whose steps tell how long they take; None of any other.
+
+    Of one whose details were fixed nobody knows how many steps that took.
+    """
+    known = TextToImageRequest.model_fields
+    try:
+        fields = {name: value for name, value in row.request.items() if name in known}
+        made = validate(TextToImageRequest, fields)
+    except UserError:  # another kind of picture, or of another version
+        return None
+    if made.detail_fix is not None or None in (made.width, made.height, made.steps):
+        return None
+    asked = made.from_picture
+    if asked is not None and asked.outpaint is not None and asked.area == "whole":
+        return made.model_copy(update={"width": row.width, "height": row.height})
+    return made
 
 
 def check_painting(studio: Any, owner: Owner, request: TextToImageRequest) -> TextToImageRequest:

@@ -64,6 +64,18 @@ def test_progress_says_step_share_and_time_left():
     assert "1 min 35 s left" in html
 
 
+def test_what_an_engine_says_of_a_step_stands_in_the_place_of_its_count():
+    words = Message(
+        "Step {step} of {total} (of {steps}, strength {strength})",
+        step=3, total=12, steps=20, strength=0.6,
+    )  # fmt: skip
+    progress = views.Progressing("running", step=6, total=48, words=words, part=(2, 3))
+    html = views.progress_bar(progress, ENGLISH)
+    assert "<span>Picture 2 of 3</span><span>Step 3 of 12 (of 20, strength 0.6)</span>" in html
+    assert "width:12.5%" in html
+    assert "of 48" not in html
+
+
 def test_a_progress_bar_has_a_name_and_its_words_for_those_who_do_not_see_it():
     html = views.result_panel(ENGLISH, progress=views.Progressing("running", step=5, total=20))
     assert 'aria-label="Progress"' in html

@@ -155,6 +155,24 @@ def test_parts_outside_the_mask_take_no_place_of_others():
     assert part.what == "blue boat"
 
 
+def test_slivers_that_the_blur_dissolves_are_no_parts_that_fail(monkeypatch):
+    monkeypatch.setitem(finding._FINDERS, "toys", lambda image: [Part((0, 0, 30, 64), "", 0.9)])
+    allowed = Image.new("L", (64, 64))
+    allowed.paste(255, (29, 32, 64, 33))  # of the part a single pixel may change
+    for blur, count in ((4, 1), (64, 0)):
+        asked = DetailFix(grow=0, mask_blur=blur)
+        assert len(find_parts(Image.new("RGB", (64, 64)), asked, allowed)) == count
+
+
+@pytest.mark.usefixtures("same_parts")
+def test_what_is_said_of_the_steps_counts_none_twice(cache):
+    said = [str(each.words) for each in events(cache) if isinstance(each, Progress) and each.words]
+    assert [words for words in said if words.startswith("Step")] == [
+        f"Step {step} of 4" for step in range(1, 5)
+    ]
+    assert said[-1].startswith("Part 2 of 2, blue boat: step ")
+
+
 @pytest.mark.usefixtures("same_parts")
 def test_each_part_is_painted_at_the_models_size_with_its_words_and_the_next_seed(
     cache, monkeypatch
