@@ -36,7 +36,7 @@ from pipelines.diffusion.from_picture.repainting import (
     open_repainting,
 )
 from pipelines.diffusion.from_picture.requests import FromPicture
-from pipelines.diffusion.from_picture.steps import DENSEST, count_steps
+from pipelines.diffusion.from_picture.steps import DENSEST, StepCount, count_steps, work_of
 from pipelines.diffusion.hires.own_model import count_pass, of_both_passes
 from pipelines.diffusion.hires.passes import Pass, Steering, say_words
 from pipelines.diffusion.hires.requests import LEAST_LATENT_STRENGTH
@@ -57,7 +57,6 @@ from pipelines.diffusion.lora.apply import Applied, apply_loras
 from pipelines.diffusion.lora.library import LoraLibrary
 from pipelines.diffusion.lora.tags import list_left_out, uses_of, without_tags
 from pipelines.diffusion.lora.use import LoraUse
-from pipelines.diffusion.progress import StepCount
 from pipelines.diffusion.prompts import count_chunks, is_weighted
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.resolving import GUIDED_ONLY, alone, of_batch, resolve, seeds_of
@@ -183,7 +182,7 @@ def paint_passes(
             return Painted(loras, notes_on(model, request, settings))
         family = model.family
         first = settings.model_copy(update={"hires": None, "detail_fix": None})
-        shares = (settings.steps, hires.steps or settings.steps)
+        shares = work_of(settings)
         painting = paint_request(
             model, first, stop, backend_for(model), partial(prepare, model), apply
         )

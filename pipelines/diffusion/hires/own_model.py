@@ -7,28 +7,34 @@ from dataclasses import replace
 from typing import Any
 
 from pipelines.core.events import Picture, Progress
+from pipelines.core.messages import Message
 from pipelines.diffusion.loading import DiffusionModel
 from pipelines.models.catalog import OWN
 
-_UNITS = 100  # of progress, for a step of a pass
+_UNITS = 1000  # of progress, for both passes
 
 
 def count_pass(
-    painting: Generator[Progress | Picture, None, Any], number: int, shares: tuple[int, int]
+    painting: Generator[Progress | Picture, None, Any], number: int, shares: tuple[float, float]
 ) -> Generator[Progress | Picture, None, Any]:
     """One of two passes, whose progress is counted as a part of both.
 
     Args:
         number: 0 or 1.
-        shares: how long each of them takes, such as by their steps.
+        shares: how long each of them takes, in any measure.
     """
-    before, total = _UNITS * sum(shares[:number]), _UNITS * sum(shares)
+    before, whole = sum(shares[:number]), sum(shares)
     try:
         while True:
             event = next(painting)
             if isinstance(event, Progress):
-                part = _UNITS * shares[number] * event.step // max(event.total, 1)
-                event = replace(event, step=before + part, total=total)
+                done = before + shares[number] * event.step / max(event.total, 1)
+                words = event.words or Message(
+                    "Step {step} of {total}", step=event.step, total=event.total
+                )
+                event = replace(
+                    event, step=int(_UNITS * done / whole), total=_UNITS, words=words, work=None
+                )
             yield event
     except StopIteration as end:
         return end.value

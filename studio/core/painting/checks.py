@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.core.errors import UserError, validate
 from pipelines.core.paths import HUB_FOLDER
+from pipelines.diffusion.from_picture.steps import work_of
 from pipelines.diffusion.latents.decoders import decoder_of, find_decoder
-from pipelines.diffusion.progress import work_of
 from pipelines.diffusion.prompts import parse
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.resolving import resolve

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.diffusion.progress import StepCount, work_of
+from pipelines.diffusion.from_picture.steps import StepCount, work_of
 from pipelines.diffusion.requests import TextToImageRequest
 
 PICTURE = "0" * 32
