@@ -75,7 +75,7 @@ class Paintings:
         """
         paces: dict[str, list[float]] = {}  # by model, seconds of a step of a pixel
         for row in self._gallery.search(owner.id, limit=_REMEMBERED):
-            made = _painted_as(row)
+            made = _settings_of(row)
             if made is not None and row.seconds and (work := sum(work_of(made))):
                 paces.setdefault(made.model, []).append(row.seconds / work)
         total = 0.0
@@ -109,7 +109,7 @@ class Paintings:
         return find_model(entry.source.hub, self._home / HUB_FOLDER) is not None
 
 
-def _painted_as(row: SavedPicture) -> TextToImageRequest | None:
+def _settings_of(row: SavedPicture) -> TextToImageRequest | None:
     """The request of a picture whose steps tell how long they take; None of any other.
 
     Of one whose details were fixed nobody knows how many steps that took.
