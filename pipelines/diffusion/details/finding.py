@@ -12,7 +12,7 @@ from PIL import Image
 from pipelines.core.paths import ASSETS
 from pipelines.core.pictures.fitting import Box
 from pipelines.diffusion.details.requests import MOST, DetailFix
-from pipelines.diffusion.from_picture.masks import is_dissolved
+from pipelines.diffusion.from_picture.mask import is_dissolved
 
 _READ_AT = 128  # pixels of the shorter side of the renders that the judge has learnt from
 _CELL = 8

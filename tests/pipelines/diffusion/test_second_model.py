@@ -110,14 +110,21 @@ def test_both_passes_are_one_progress_and_it_stops_between_them(cache):
             if isinstance(each, Progress) and each.preview is not None]  # fmt: skip
     steps = [each.step / each.total for each in seen]
     assert steps == sorted(steps)
-    assert steps == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1])
+    # Of both batches: 2 steps of 64 by 64 pixels, then 3 of 96 by 96.
+    first = 2 * 64**2 / (2 * 64**2 + 3 * 96**2)
+    shares = [
+        *(first * n / 4 for n in range(1, 5)),
+        *(first + (1 - first) * n / 6 for n in range(1, 7)),
+    ]
+    assert steps == pytest.approx(shares, abs=0.002)
+    assert str(seen[4].words) == "Step 1 of 6"
     stop, painted = threading.Event(), []
     settings = {"prompt": "a red mug", "model": "one", "steps": 2, "seed": 7, "width": 64,
                 "height": 64, "hires": HIRES}  # fmt: skip
     events = text_to_image.run(TextToImageRequest(**settings), cache, stop)
     for event in events:
         painted.append(event)
-        if isinstance(event, Progress) and event.step == 200:
+        if isinstance(event, Progress) and str(event.words) == "Step 2 of 2":
             stop.set()
             break
     with pytest.raises(Stopped):
