@@ -27,6 +27,7 @@ import httpx
 import psutil
 
 from pipelines.chat.backends.cancel import open_stream
+from pipelines.chat.backends.gguf_template import MAX_TEMPLATE, TemplateTooLong, read_template
 from pipelines.chat.backends.model_folder import check_pointer
 from pipelines.chat.backends.server_sent_events import read_events
 from pipelines.chat.context import context_exceeded
@@ -60,6 +61,7 @@ _LIKELIEST = 200  # tokens among which one is looked for before all are
 _NO_DEBUGGER = {"GGML_NO_BACKTRACE": "1"}
 _CAUSES = 2  # of the worker's lines, shown when it fails
 _PREFIX = re.compile(r"^[\d.]+ [A-Z] (?:\w+ +)?\w+: ")  # time, level, and where in llama.cpp
+_INNER_NAME = re.compile(r"[\w:]*::\w*")  # of C++, such as "_Map_base::at"
 _LOCAL = re.compile(r"http://127\.0\.0\.1:[0-9]{1,5}")
 _PATH = re.compile(r"(?:/[^/\s'\"]+)+/([^/\s'\"]+)")
 
@@ -82,6 +84,7 @@ class LlamaCpp:
 
     def __init__(self, entry: ChatEntry, path: Path, device: str, notes: Notes) -> None:
         check_pointer(path, entry.title)
+        self._own_template = entry.chat_template or _template_of(path, entry)
         self.entry, self.device = entry, device
         self._closed = threading.Event()
         self._key = secrets.token_urlsafe(32)
@@ -98,7 +101,14 @@ class LlamaCpp:
             )
             self._tokens = {name: about.get(name) or "" for name in ("bos_token", "eos_token")}
             self.vocabulary_size = int(self._get("/v1/models")["data"][0]["meta"]["n_vocab"])
-            self.template = entry.chat_template or about.get("chat_template") or ""
+            # Of a file without one, what llama.cpp takes for such.
+            self.template = self._own_template or about.get("chat_template") or ""
+            if self.context_length < 1:
+                raise Unavailable(
+                    "The file of {model} gives it a context of {count} tokens. Download it again.",
+                    model=entry.title,
+                    count=self.context_length,
+                )
             self._specials = self._find_specials()
             self._adds_bos = self._begins_with_bos()
         except (LookupError, TypeError, ValueError) as error:  # of a file that it half knows
@@ -318,6 +328,7 @@ class LlamaCpp:
             "batch": BATCH,
             "gpu_layers": 0 if self.device == "cpu" else 999,
             "prompt_cache_mib": PROMPT_CACHE_MIB,
+            "chat_template": "chatml" if self._own_template else "",
             "host": host,
             "key": self._key,
         }
@@ -402,10 +413,11 @@ class LlamaCpp:
         error = reply.get("error", reply) if isinstance(reply, dict) else {}
         if error.get("type") == "exceed_context_size_error":
             return context_exceeded(int(error.get("n_prompt_tokens", 0)), self.context_length)
+        reason = str(error.get("message", reply)).rstrip(".")
         return Unavailable(
             "llama.cpp could not go on with {model}: {reason}.",
             model=self.entry.title,
-            reason=str(error.get("message", reply)).rstrip("."),
+            reason="no reason given" if _INNER_NAME.fullmatch(reason) else reason,
         )
 
     # --- what kind of model it is -----------------------------------------------------------
@@ -459,6 +471,19 @@ def sampling_options(request: Generation, context_length: int) -> dict[str, Any]
         "stop": list(request.stop),
         "n_probs": 0 if request.logprobs is None else max(request.logprobs, 1),
     }
+
+
+def _template_of(path: Path, entry: ChatEntry) -> str:
+    try:
+        return read_template(path)
+    except TemplateTooLong as error:
+        raise Unavailable(
+            "The chat template in the file of {model} has {count} characters; at most {limit} are "
+            "read. Give another as chat_template in the model's file.",
+            model=entry.title,
+            count=error.args[0],
+            limit=MAX_TEMPLATE,
+        ) from None
 
 
 def threads(file_bytes: int) -> int:

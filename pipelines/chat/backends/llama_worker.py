@@ -36,6 +36,7 @@ def parameters(settings: dict[str, Any]) -> Any:
     params.cache_ram_mib = settings["prompt_cache_mib"]
     params.endpoint_slots = False  # would show others' prompts
     params.ui = False
+    params.chat_template = settings.get("chat_template", "")  # in the place of the file's own
     params.verbosity = 1  # errors only; they are the cause that a person is told
     return params
 

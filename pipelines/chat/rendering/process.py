@@ -22,7 +22,7 @@ from pipelines.chat.rendering.worker import MAX_PROMPT, MEMORY_BYTES
 from pipelines.chat.requests import ChatMessage
 from pipelines.chat.templates import LOOKS_SPECIAL, Part
 from pipelines.core.child_process import LineProcess, UnreadableAnswer
-from pipelines.core.errors import BadRequest
+from pipelines.core.errors import BadRequest, Unavailable
 from pipelines.core.messages import Message
 from pipelines.core.sandbox import Files
 from pipelines.core.sizes import format_bytes
@@ -33,7 +33,7 @@ Answer = TypeVar("Answer")
 LIMIT_SECONDS = 5.0  # of computing; the longest conversation takes a tenth of it
 WAIT_SECONDS = 60.0  # for an answer, on a machine that computes for others meanwhile
 MOST = 4  # processes, those that were used last; 25 MB each
-MAX_SPECIALS = 2_000  # that look like some; the largest vocabularies have some hundred
+MAX_SPECIALS = 500  # that look like some; the tokenizer is asked for each
 _LONGEST = 6 * MAX_PROMPT  # bytes of an answer: of a character at most twelve, mostly one
 _CAUSE = 2_000  # characters of what is logged
 
@@ -49,7 +49,8 @@ def render(
     """:func:`pipelines.chat.templates.render`, within limits.
 
     Raises:
-        BadRequest: as there, or the template takes more than is allowed.
+        BadRequest: as there.
+        Unavailable: the template takes more than is allowed.
     """
     request = {
         "messages": [(message.role, message.content) for message in messages],
@@ -72,7 +73,7 @@ def special_tokens_in(template: str, tokens: Mapping[str, Any] | None = None) ->
     try:
         request = {"tokens": dict(tokens or {})}
         found = _PROCESSES.ask(template, "specials", request, _TEXTS)
-    except BadRequest:
+    except Unavailable:
         found = LOOKS_SPECIAL.findall(template)
     return {*sorted(found)[:MAX_SPECIALS]}
 
@@ -98,7 +99,7 @@ class _Renderer:
         """The line that answers a request; ends the process where none comes.
 
         Raises:
-            BadRequest: none comes.
+            Unavailable: none comes.
         """
         try:
             with self._lock:
@@ -160,7 +161,8 @@ class _Processes:
         """What the template's process answers to a request.
 
         Raises:
-            BadRequest: the template's refusal, or it was given up.
+            BadRequest: the template's refusal.
+            Unavailable: it was given up.
         """
         request = json.dumps([kind, arguments, LIMIT_SECONDS], default=str).encode() + b"\n"
         renderer = self._renderer_of(template)
@@ -219,8 +221,8 @@ def _read(line: bytes, form: TypeAdapter[Answer]) -> Answer:
     raise BadRequest(refused.template, **refused.values)
 
 
-def _too_much() -> BadRequest:
-    return BadRequest(
+def _too_much() -> Unavailable:
+    return Unavailable(
         "The model's chat template was given up: it takes more than {seconds} seconds or {memory} "
         "for this conversation. Choose another model, or give another template as chat_template in "
         "the model's file.",
