@@ -26,7 +26,7 @@ from pipelines.core.errors import Busy, Unavailable
 from pipelines.core.messages import Message
 from pipelines.core.paths import ASSETS, HUB_FOLDER
 from pipelines.diffusion.hashes import model_hash
-from pipelines.diffusion.openvino.decoder import OpenVINODecoder, can_decode
+from pipelines.diffusion.openvino.latent_decoder import OpenVINODecoder, can_decode
 from pipelines.diffusion.openvino.unet import OpenVINOUNet, worth_it
 from pipelines.diffusion.single_file import CONFIGS, from_file
 from pipelines.models.catalog import ModelEntry

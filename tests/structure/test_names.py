@@ -13,6 +13,7 @@ from tests.structure.sources import (
     ROOT,
     docstrings_of,
     imported_module,
+    module_name,
     product_modules,
     python_files,
     source_of,
@@ -175,6 +176,37 @@ def test_imported_names_are_defined():
         if isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] in PRODUCT
         for alias in node.names
         if not is_defined(f"{node.module}.{alias.name}")
+    }
+    assert sorted(missing) == []
+
+
+def names_at_top(file: str) -> set[str]:
+    """What a file defines or imports outside of functions and classes."""
+    names = {
+        each.id
+        for node in statements_of(file)
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        for each in ast.walk(node)
+        if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)
+    }
+    for node in statements_of(file):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names.update((each.asname or each.name).partition(".")[0] for each in node.names)
+    return names
+
+
+def test_what_tests_import_of_one_another_is_defined():
+    modules = {module_name(file): file for file in python_files("tests")}
+    missing = {
+        (f"{file}:{node.lineno}", f"{node.module}.{alias.name}")
+        for file in modules.values()
+        for node in statements_of(file)
+        if isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] == "tests"
+        for alias in node.names
+        if f"{node.module}.{alias.name}" not in modules
+        and (node.module not in modules or alias.name not in names_at_top(modules[node.module]))
     }
     assert sorted(missing) == []
 

@@ -7,8 +7,8 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
 
 from pipelines.diffusion.latents.coding import decode
-from pipelines.diffusion.openvino import decoder as openvino_decoder
-from pipelines.diffusion.openvino.decoder import OpenVINODecoder, can_decode
+from pipelines.diffusion.openvino import latent_decoder as openvino_decoder
+from pipelines.diffusion.openvino.latent_decoder import OpenVINODecoder, can_decode
 from tests.conftest import TINY
 
 
