@@ -350,7 +350,7 @@ class Jobs(Keeper):
 
     def words(self, job_id: str) -> Message | None:
         """What is said of a running job's step, where that is another count than its units."""
-        running = self._running(job_id)
+        running = self._find_running(job_id)
         return None if running is None else running.progress.words
 
     def counts(self) -> dict[str, int]:
