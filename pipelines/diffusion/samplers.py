@@ -83,7 +83,6 @@ class Sampler:
     stochastic: bool = False
     eta: float | None = None
     max_steps: int | None = None
-    distilled: bool = False
     flow: tuple[str, tuple[str, ...]] | None = None
     source: Path | None = None
 
@@ -365,6 +364,5 @@ def _from_preset(entry: dict[str, Any]) -> Sampler:
         stochastic=entry.get("stochastic", False),
         eta=entry.get("eta"),
         max_steps=entry.get("max_steps"),
-        distilled=entry.get("distilled", False),
         flow=(flow["class"], tuple(flow["schedules"])) if flow else None,
     )

@@ -18,7 +18,7 @@ from pipelines.core.sizes import format_bytes
 
 ENVIRONMENT = "ATELIER_HOME"
 DEFAULT = Path("~/.atelier")
-FOLDERS = ("outputs", "loras", "jobs", "models", "control", "samplers")
+FOLDERS = ("outputs", "loras", "models", "control", "samplers")
 LOCK_FILE = "studio.lock"
 
 KEPT_BYTES = 256 * 1024  # of the disk, for rows of the database that say what is full

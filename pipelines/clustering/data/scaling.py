@@ -31,14 +31,12 @@ class Scaled:
         X: (n, d) float64, C-contiguous; a new array, or with "none" the very one that was given.
         centre: (d,) float64 that was taken off.
         spread: (d,) float64 that it was divided by; 1 where there is none.
-        constant: columns with one value only, which tell nothing apart.
         notes: what a person should know.
     """
 
     X: np.ndarray
     centre: np.ndarray
     spread: np.ndarray
-    constant: tuple[str, ...]
     notes: tuple[Message, ...]
 
     def there(self, points: np.ndarray) -> np.ndarray:
@@ -87,9 +85,8 @@ def scale(X: np.ndarray, how: Scaling, columns: tuple[str, ...] | None = None) -
         spread = third - first
     flat = ~same & (spread == 0)
     spread = np.where(spread == 0, 1.0, spread)
-    constant = _names(columns, same)
     notes = []
-    if constant:
+    if constant := _names(columns, same):
         notes.append(
             Message("{names} have one value only and tell no points apart.", names=_list(constant))
         )
@@ -106,7 +103,7 @@ def scale(X: np.ndarray, how: Scaling, columns: tuple[str, ...] | None = None) -
         with np.errstate(over="ignore", invalid="ignore"):  # looked for below
             scaled = np.ascontiguousarray((X - centre) / spread)
     _check_size(scaled, how, columns, spread)
-    return Scaled(scaled, centre, spread, constant, tuple(notes))
+    return Scaled(scaled, centre, spread, tuple(notes))
 
 
 def check_size(X: np.ndarray, columns: tuple[str, ...]) -> None:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from PIL import Image, ImageOps
+from pydantic import Field
 
-ResizeMode = Literal["stretch", "crop", "pad"]
+Resize = Annotated[
+    Literal["stretch", "crop", "pad"],
+    Field(
+        title="Resize",
+        description="How a picture of other proportions fits: stretch it, crop what stands over, "
+        "or pad what is missing.",
+    ),
+]
 Box = tuple[int, int, int, int]
 """A part of a picture: left, top, right, bottom, in pixels."""
 

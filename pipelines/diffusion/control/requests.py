@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from pipelines.core.engine import StrictModel, Use
 from pipelines.core.errors import BadRequest
-from pipelines.core.pictures.fitting import ResizeMode
+from pipelines.core.pictures.fitting import Resize
 from pipelines.core.pictures.inputs import InputId
 from pipelines.diffusion.from_picture.requests import FromPicture
 from pipelines.diffusion.picture_sides import side
@@ -50,14 +50,7 @@ class ConditionRequest(StrictModel):
             description="Settings of the preprocessor; those left out have its defaults.",
         ),
     ] = {}  # noqa: RUF012  a model copies it
-    resize_mode: Annotated[
-        ResizeMode,
-        Field(
-            title="Resize",
-            description="How a picture of other proportions fits: stretch it, crop what stands "
-            "over, or pad what is missing.",
-        ),
-    ] = "crop"
+    resize_mode: Resize = "crop"
 
 
 class MapRequest(ConditionRequest):

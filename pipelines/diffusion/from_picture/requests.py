@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field
 
 from pipelines.core.engine import StrictModel
 from pipelines.core.errors import BadRequest
-from pipelines.core.pictures.fitting import ResizeMode
+from pipelines.core.pictures.fitting import Resize
 from pipelines.core.pictures.inputs import WHITE, InputId
 
 MaskedContent = Literal["original", "fill", "noise", "nothing"]
@@ -90,14 +90,7 @@ class FromPicture(StrictModel):
             "leaving out the first ones. Empty: where there are few.",
         ),
     ] = None
-    fit: Annotated[
-        ResizeMode,
-        Field(
-            title="Resize",
-            description="How a picture of other proportions fits: stretch it, crop what stands "
-            "over, or pad what is missing.",
-        ),
-    ] = "crop"
+    fit: Resize = "crop"
     mask: Annotated[
         InputId | None,
         Field(
