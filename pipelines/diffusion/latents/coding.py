@@ -40,16 +40,27 @@ def decode(
     if video:  # a picture is one of a single frame
         latents = latents.unsqueeze(2)
     network = None if getattr(vae, "use_tiling", False) else model.decoder_of(vae)
-    images = network(latents) if network else vae.decode(latents.to(vae.dtype)).sample
+    images = network(latents) if network else _decode_each(vae, latents)
     if not torch.isfinite(images).all():
         dtype = vae.dtype
         vae.to(torch.float32)
         try:
-            images = vae.decode(latents).sample
+            images = _decode_each(vae, latents)
         finally:
             vae.to(dtype)
     images = images.squeeze(2) if video else images
     return (images.float() / 2 + 0.5).clamp(0, 1).cpu()
+
+
+def _decode_each(vae: Any, latents: torch.Tensor) -> torch.Tensor:
+    """Pictures one after another, float32 on the CPU: they take the memory of one at a time.
+
+    Together, PyTorch's convolutions would sum in another order, and none would quite be what it is
+    alone.
+    """
+    return torch.cat(
+        [vae.decode(each.to(vae.dtype)).sample.float().cpu() for each in latents.split(1)]
+    )
 
 
 @torch.inference_mode()

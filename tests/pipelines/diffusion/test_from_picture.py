@@ -154,6 +154,11 @@ def test_a_large_pictures_preview_is_small_and_of_its_proportions():
 
 @pytest.mark.parametrize("is_masked", [False, True])
 def test_one_of_a_batch_is_the_same_alone(cache, home, photo, is_masked):
+    """But for rounding: PyTorch's convolutions sum in another order when there are more rows.
+
+    What runs through OpenVINO is computed row by row, and is equal bit for bit:
+    ``test_a_row_is_the_same_alone_and_in_a_batch``; so is what decodes.
+    """
     asked = {"picture": photo, "strength": 0.8}
     if is_masked:
         asked |= {"mask": mask_with(home), "masked_content": "noise"}

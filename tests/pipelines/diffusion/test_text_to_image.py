@@ -499,3 +499,16 @@ def test_an_overflow_without_guidance_does_not_blame_it(guidance):
     loras = (LoraUse(name="wool"), LoraUse(name="clay", weight=0))
     with_loras = settings.model_copy(update={"loras": loras})
     assert "the LoRAs wool, so there" in str(overflow(with_loras, guided=True))
+
+
+def test_pictures_of_a_batch_are_decoded_as_each_alone_and_one_at_a_time(cache):
+    """Bit for bit, and in the memory of one."""
+    latents = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    with cache.lease("tiny-sd1") as model, pytest.MonkeyPatch.context() as patch:
+        vae, rows = model.pipe.vae, []
+        decode = vae.decode
+        patch.setattr(vae, "decode", lambda z: rows.append(len(z)) or decode(z))
+        together = text_to_image.decode(model, latents)
+        assert rows == [1, 1, 1]
+        for one, latent in zip(together, latents, strict=True):
+            assert torch.equal(text_to_image.decode(model, latent[None])[0], one)
