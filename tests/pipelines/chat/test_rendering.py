@@ -52,11 +52,13 @@ def test_a_prompt_is_the_one_that_is_rendered_here():
 def test_a_template_that_takes_too_much_costs_itself_only(
     template: str, sentence: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(process, "LIMIT_SECONDS", 0.3)
+    if "given up" in sentence:  # the others may take their time
+        monkeypatch.setattr(process, "LIMIT_SECONDS", 0.3)
     with pytest.raises((BadRequest, Unavailable)) as caught:
         process.render(template, SAID, [])
     assert sentence in str(caught.value)
     assert len(str(caught.value)) < 700
+    monkeypatch.undo()
     assert process.render(CHATML, SAID, SPECIALS[CHATML])
 
 

@@ -20,6 +20,17 @@ def test_settings_that_there_no_longer_are_are_left_out():
     assert data["brush"] == "soft"
 
 
+def test_a_whole_number_may_have_a_point():
+    """``2.0`` is one, as JavaScript and YAML of other tools write it; ``2.5`` is none."""
+    asked = {"prompt": "a mug", "steps": 2.0, "seed": "7.0", "width": 64.0}
+    request = validate(TextToImageRequest, asked)
+    assert (request.steps, request.seed, request.width) == (2, 7, 64)
+    assert all(isinstance(each, int) for each in (request.steps, request.seed, request.width))
+    for value in (2.5, "2.5", "2,0", "two"):
+        with pytest.raises(BadRequest, match=f"Steps cannot be .?{value}.?: it must be a whole"):
+            validate(TextToImageRequest, {"prompt": "a mug", "steps": value})
+
+
 @pytest.mark.parametrize(
     ("model", "data", "words"),
     [

@@ -68,6 +68,16 @@ def test_what_no_request_takes_is_left_out(parameters):
     assert fields_of(parameters) == {}
 
 
+def test_whole_numbers_are_read_as_some_tools_write_them():
+    written = {"Steps": "20.0", "Seed": "7.0", "Clip skip": "2.0", "Variation seed": "3.0",
+               "Variation seed strength": "0.5", "Hires upscale": "2", "Hires steps": "5.0",
+               "Denoising strength": "1"}  # fmt: skip
+    found = fields_of(written)
+    assert (found["steps"], found["seed"], found["clip_skip"]) == (20, 7, 2)
+    assert (found["variation"]["seed"], found["hires"]["steps"]) == (3, 5)
+    assert fields_of({"Steps": "20.5", "Seed": "7,0"}) == {}
+
+
 def test_what_was_never_written_is_not_made_up():
     assert fields_of({}) == {}
 

@@ -16,7 +16,7 @@ from pipelines.core.errors import BadRequest, Busy, NotFound, Stopped, Unavailab
 from studio.core.accounts.accounts import Owner
 from studio.features.clustering.results import animation_runs
 from studio.features.clustering.results.animation_runs import Animations
-from tests.patience import PATIENCE, PROMPTLY
+from tests.patience import PATIENCE, PROMPTLY, wait_until
 
 ADA, BOB, EVE = (Owner(name, name, is_host=False) for name in ("ada", "bob", "eve"))
 
@@ -217,6 +217,7 @@ def test_umap_ends_with_the_limit_too_and_is_there_when_asked_again(service, uma
         with pytest.raises(BadRequest, match="It goes on: ask again"):
             animation(service, **asked)
     assert time.monotonic() - started < PROMPTLY
+    wait_until(lambda: umap.made)
     assert umap.made == 1
     umap.free.set()
     monkeypatch.setattr(animation_runs, "LIMIT_SECONDS", PATIENCE)
