@@ -51,7 +51,7 @@ class TextToImageRequest(Request):
     ] = False
     model: Annotated[
         str, Field(max_length=200, title="Model", description="The base model that paints.")
-    ] = "starter"
+    ] = "starter-256"
     style: Annotated[
         str | None,
         Field(
