@@ -98,7 +98,7 @@ def starter(home: Path, rounds: int, steps: int) -> None:
 def _painter(home: Path, cache: ModelCache, name: str, steps: int) -> Callable[[], None]:
     """What paints one picture of a side."""
     picture = keep_input(home, "local", draw_scribble())
-    request = TextToImageRequest(prompt=PROMPT, steps=steps, seed=1)
+    request = TextToImageRequest(prompt=PROMPT, model="starter", steps=steps, seed=1)
     units = tuple(ControlUnit(picture=picture, model=model) for model in SIDES[name])
 
     def run() -> None:

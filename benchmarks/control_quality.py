@@ -122,7 +122,7 @@ class Painter:
         """A picture for each prompt, steered by its map; without control for an empty name."""
         pictures = []
         for seed, (prompt, each) in enumerate(zip(prompts, maps, strict=True)):
-            plain = TextToImageRequest(prompt=prompt, steps=self.steps, seed=seed)
+            plain = TextToImageRequest(prompt=prompt, model="starter", steps=self.steps, seed=seed)
             if not name:
                 events = text_to_image.run(plain, self.cache, threading.Event())
             else:

@@ -146,6 +146,7 @@ def paint(
         }
         request = TextToImageRequest(
             prompt=caption(scene, 0, plain=True),
+            model="starter",
             steps=options.steps,
             seed=seed,
             from_picture=begin,
@@ -174,7 +175,12 @@ def speeds(cache: ModelCache, home: Path, rounds: int, steps: int) -> None:
     begin = {"picture": keep_input(home, "local", picture), "strength": strength}
     prompt = caption(recolour(scene, 0), 0, plain=True)
     request = TextToImageRequest(
-        prompt=prompt, steps=steps, seed=1, sampler="DPM++ 2M", from_picture=begin
+        prompt=prompt,
+        model="starter",
+        steps=steps,
+        seed=1,
+        sampler="DPM++ 2M",
+        from_picture=begin,
     )
     pipe = StableDiffusionImg2ImgPipeline.from_pretrained(
         BASE,

@@ -259,7 +259,7 @@ class Painter:
             **row.asked,
         )
         request = TextToImageRequest(
-            prompt=caption(task.asked, 0, plain=True), steps=self.steps, seed=seed,
+            prompt=caption(task.asked, 0, plain=True), model="starter", steps=self.steps, seed=seed,
             width=SIDE, height=SIDE, from_picture=asked,
         )  # fmt: skip
         with keep_outside(row.way):

@@ -198,7 +198,10 @@ def starter() -> Iterator:
         cache = ModelCache(loader.load, "cpu", 2**34, home=home, offline=True)
 
         def paint(**settings) -> list[Picture]:
-            asked = {"prompt": PROMPT, "steps": 20, "seed": 1, "sampler": "DPM++ 2M", **settings}
+            asked = {
+                **{"prompt": PROMPT, "model": "starter", "steps": 20, "seed": 1},
+                **{"sampler": "DPM++ 2M", **settings},
+            }
             events = text_to_image.run(TextToImageRequest(**asked), cache, threading.Event())
             return [event for event in events if isinstance(event, Picture)]
 

@@ -117,6 +117,7 @@ def main() -> None:
                     continue
                 request = TextToImageRequest(
                     prompt=prompt,
+                    model="starter",
                     steps=options.steps,
                     guidance=guidance,
                     sampler=sampler,

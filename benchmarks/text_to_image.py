@@ -100,7 +100,9 @@ def against_diffusers(home: Path, rounds: int, steps: int) -> None:
     """The whole picture: encode the prompt, denoise, decode."""
     catalog = Catalog(home)
     model = load(catalog.get("starter"), pick_device(None), _quiet, offline=True, home=home)
-    request = TextToImageRequest(prompt=PROMPT, steps=steps, seed=1, sampler="DPM++ 2M")
+    request = TextToImageRequest(
+        prompt=PROMPT, model="starter", steps=steps, seed=1, sampler="DPM++ 2M"
+    )
     settings = resolve(request, model.entry, samplers_in(home))
     pipe = StableDiffusionPipeline.from_pretrained(
         STARTER,
@@ -166,7 +168,7 @@ def over_http(home: Path, rounds: int, steps: int) -> None:
     thread.start()
     started.wait(60)
     warm_up(studio)
-    body = {"prompt": PROMPT, "steps": steps, "seed": 1}
+    body = {"prompt": PROMPT, "model": "starter", "steps": steps, "seed": 1}
 
     # In a thread of its own, as the studio's worker: torch keeps a pool of helpers per thread.
     worker = ThreadPoolExecutor(1)

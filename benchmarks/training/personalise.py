@@ -249,6 +249,7 @@ class _Study:
                 some = numbers[start : start + 8]
                 request = TextToImageRequest(
                     prompt=prompt,
+                    model="starter",
                     steps=self.options.steps,
                     seed=1000 * some[0],
                     batch_size=len(some),
