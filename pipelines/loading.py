@@ -21,9 +21,11 @@ from pipelines.preprocessors import weights
 from pipelines.upscaling.catalog import CACHE_PREFIX as UPSCALER_PREFIX
 from pipelines.upscaling.catalog import UpscalerEntry, Upscalers
 
+_READ = ("*.safetensors", "*.json")  # of a diffusers folder
+
 
 class Loader:
-    """The ``load`` and ``expected_bytes`` of a :class:`pipelines.core.cache.ModelCache`.
+    """``load``, ``expected_bytes``, ``files_of`` of a :class:`pipelines.core.cache.ModelCache`.
 
     Args:
         catalog: of the base models.
@@ -86,6 +88,26 @@ class Loader:
         if name.startswith(UPSCALER_PREFIX):
             return self._upscaler(name).path.stat().st_size
         return loading.expected_bytes(self.catalog.get(name), device, self.budget_bytes)
+
+    def files_of(self, name: str) -> list[Path]:
+        """What :meth:`load` reads that somebody may replace: of one's own models and upscalers.
+
+        Raises:
+            UserError: there is no such name.
+        """
+        if name.startswith((*chat.PREFIXES, weights.CACHE_PREFIX)):
+            return []
+        if name.startswith(UPSCALER_PREFIX):
+            return [self._upscaler(name).path]
+        if name.startswith(CONTROL_PREFIX):
+            source = self.control.get(name[len(CONTROL_PREFIX) :]).source
+        else:
+            source = self.catalog.get(name).source
+        if source.file is not None:
+            return [source.file]
+        if source.folder is not None:
+            return [path for kind in _READ for path in sorted(source.folder.rglob(kind))]
+        return []
 
     def _upscaler(self, name: str) -> UpscalerEntry:
         return Upscalers(self.home).get(name[len(UPSCALER_PREFIX) :])

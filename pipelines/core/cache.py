@@ -10,10 +10,11 @@ No torch here: whatever has ``nbytes``, ``to(device)`` and ``close()`` can be ke
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -69,6 +70,7 @@ class _Slot:
     bytes: int = 0  # on the device or reserved there; in RAM when state is "ram"
     needed: int = 0  # on the device when it was there last; an offloaded model has more in RAM
     leases: int = 0
+    files: dict[Path, tuple[int, int]] = field(default_factory=dict)  # as they were when read
     waiting: int = 0  # those who wait for it; nobody left means that loading may be given up
     used: int = 0
     note: tuple[Message, float | None] | None = None
@@ -92,6 +94,8 @@ class ModelCache:
         ram_budget_bytes: how many bytes may wait in RAM; 0 outside CUDA.
         expected_bytes: ``expected_bytes(name)``: what a model will take on the device, asked before
             it is loaded so that room is made first. Need not be exact.
+        files_of: ``files_of(name)``: what a model is loaded from that may be replaced by something
+            else of the same name. Where one of them has changed, the model is loaded anew.
         home: the home folder, for engines that keep files there; None if there is none.
         offline: whether engines must never ask the hub.
     """
@@ -103,6 +107,7 @@ class ModelCache:
         budget_bytes: int,
         ram_budget_bytes: int = 0,
         expected_bytes: Callable[[str], int] = lambda name: 0,
+        files_of: Callable[[str], Sequence[Path]] = lambda name: (),
         home: Path | None = None,
         offline: bool = False,
     ) -> None:
@@ -110,7 +115,7 @@ class ModelCache:
         self.budget_bytes = budget_bytes
         self.ram_budget_bytes = ram_budget_bytes if device.startswith("cuda") else 0
         self._load = load
-        self._expected_bytes = expected_bytes
+        self._expected_bytes, self._files_of = expected_bytes, files_of
         self._slots: dict[str, _Slot] = {}
         self._changed = threading.Condition()
         self._clock = count(1)
@@ -242,6 +247,9 @@ class ModelCache:
     def _wanted_slot(self, name: str) -> _Slot:
         """The slot of ``name``, on the device or now on its way there. Holds the condition."""
         slot = self._slots.get(name)
+        if slot is not None and _is_outdated(slot):
+            self._forget(slot)
+            slot = None
         if slot is None:
             slot = self._slots[name] = _Slot(name)
         elif slot.state != "ram":
@@ -257,6 +265,7 @@ class ModelCache:
         try:
             if slot.model is None:
                 self._make_room(slot, self._expected_bytes(slot.name))
+                slot.files = _states(self._files_of(slot.name))
                 model = self._load(slot.name, self.device, lambda *note: self._note(slot, *note))
                 try:
                     self._make_room(slot, model.nbytes, patient=False)
@@ -343,6 +352,24 @@ class ModelCache:
         slot.model.close()
         slot.model, slot.bytes, slot.state = None, 0, "ram"
         self._changed.notify_all()
+
+
+def _is_outdated(slot: _Slot) -> bool:
+    """Whether nobody uses it and its files are others by now; those that are away say nothing."""
+    if slot.state == "moving" or slot.leases or slot.waiting:
+        return False
+    now = _states(slot.files)
+    return any(now.get(path, state) != state for path, state in slot.files.items())
+
+
+def _states(files: Iterable[Path]) -> dict[Path, tuple[int, int]]:
+    """Bytes and time of the last change (ns) of those files that are there."""
+    states = {}
+    for path in files:
+        with contextlib.suppress(OSError):
+            found = path.stat()
+            states[path] = found.st_size, found.st_mtime_ns
+    return states
 
 
 def _too_large(name: str, need: int, budget: int, device: str) -> OutOfMemory:

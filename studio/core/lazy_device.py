@@ -103,6 +103,7 @@ class Device:
             budget,
             ram_budget_bytes=int(free_memory("cpu") * 0.5) if on_gpu else 0,
             expected_bytes=lambda name: loader.expected_bytes(name, device),
+            files_of=loader.files_of,
             home=self.home,
             offline=self._offline,
         )

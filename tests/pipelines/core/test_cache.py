@@ -372,3 +372,20 @@ def test_a_model_that_cannot_be_moved_to_ram_is_let_go_and_loaded_again():
     assert first.closed
     assert names(cache) == {"b"}
     assert use(cache, "a") is not first
+
+
+def test_a_model_whose_files_were_replaced_is_loaded_anew_once_nobody_uses_it(tmp_path):
+    file = tmp_path / "a.safetensors"
+    file.write_bytes(b"one")
+    cache = ModelCache(load_weights, "cpu", 100, files_of=lambda name: [file])
+    with cache.lease("a") as first:
+        file.write_bytes(b"another")
+        assert use(cache, "a") is first, "it is at work"
+    second = use(cache, "a")
+    assert second is not first
+    assert first.closed
+    file.unlink()  # it may lie on a disk that is away
+    assert use(cache, "a") is second
+    file.write_bytes(b"a third")
+    list(cache.warm("a", threading.Event()))
+    assert use(cache, "a") is not second

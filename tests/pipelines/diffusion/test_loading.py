@@ -15,7 +15,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
+from spandrel.architectures.Compact import Compact
 
+from pipelines.chat.entries import CACHE_PREFIX
 from pipelines.core.cache import ModelCache
 from pipelines.core.errors import BadRequest, OutOfMemory, Unavailable
 from pipelines.core.events import Picture
@@ -342,3 +345,15 @@ def test_a_model_takes_twice_its_half_precision_on_a_cpu_and_never_more_than_the
     assert expected_bytes(sdxl, "cpu", budget_bytes=10**9) == 18 * 10**9
     assert expected_bytes(sdxl, "cuda", budget_bytes=24 * 10**9) == 9 * 10**9
     assert expected_bytes(sdxl, "cuda", budget_bytes=4 * 10**9) == 4 * 10**9
+
+
+def test_files_of_one_s_own_are_looked_at_again_but_not_those_that_come_along(catalog, tmp_path):
+    loader = Loader(catalog, catalog.home, offline=True, budget_bytes=0)
+    files = {path.name for path in loader.files_of("tiny-sd1")}
+    assert {"model_index.json", "diffusion_pytorch_model.safetensors"} <= files
+    assert loader.files_of("starter") == loader.files_of(f"{CACHE_PREFIX}x") == []
+    upscaler = tmp_path / "upscalers" / "x.safetensors"
+    upscaler.parent.mkdir()
+    save_file(Compact(num_feat=4, num_conv=1, upscale=2).state_dict(), upscaler)
+    own = Loader(Catalog(tmp_path), tmp_path, offline=True, budget_bytes=0)
+    assert own.files_of("upscaler:x") == [upscaler]
