@@ -32,17 +32,17 @@ Notes = Callable[[Message, float | None], None]
 
 
 class Loaded(Protocol):
-    """What a cache keeps."""
+    """A model as the cache keeps it: it knows its size, can be moved to a device, and closed."""
 
     @property
     def nbytes(self) -> int:
-        """Bytes taken on the device where it is now."""
+        """The bytes that the model takes on the device where it is now."""
 
     def to(self, device: str) -> Any:
         """Move all weights to ``device``; never called where ``movable`` is there and false."""
 
     def close(self) -> None:
-        """Let go of everything; it is not used again."""
+        """Free all that the model holds; it is not used again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class _Slot:
 
     @property
     def given_up(self) -> bool:
-        """Loading ended because nobody waited; who comes now starts it again."""
+        """Whether loading was stopped because nobody waited any more; the next lease loads anew."""
         return isinstance(self.error, Stopped)
 
 

@@ -66,11 +66,11 @@ _AROUND = re.compile(
 
 
 class UnreadableAnswer(Exception):
-    """What another process said is not what it was asked for. The words are for the log."""
+    """The answer of another process cannot be read. The text is for the log, not for people."""
 
 
 def unreadable_answer() -> Unavailable:
-    """What a person is told of an :class:`UnreadableAnswer`."""
+    """The error that people are shown in place of an :class:`UnreadableAnswer`."""
     return Unavailable(
         "The process that was to compute this has given an answer that cannot be read, and was "
         "ended. Try again; if that happens with this file only, do not use the file."
@@ -133,19 +133,19 @@ class LineProcess:
 
     @property
     def id(self) -> int:
-        """Its number in the system."""
+        """The number of the process in the system (PID)."""
         return self._process.pid
 
     @property
     def bytes_held(self) -> int:
-        """Memory that it takes, in bytes; 0 once it has ended."""
+        """The resident memory of the process in bytes; 0 once it has ended."""
         with contextlib.suppress(psutil.Error):
             return psutil.Process(self._process.pid).memory_info().rss
         return 0
 
     @property
     def alive(self) -> bool:
-        """Whether it has not ended."""
+        """Whether the process is still running."""
         return self._process.poll() is None
 
     def wait(self, seconds: float | None = None) -> int | None:
@@ -488,7 +488,7 @@ def was_killed(process: subprocess.Popen | None, lines: str) -> bool:
 
 
 def last_lines(path: Path) -> str:
-    """Of a log; "" if there is none."""
+    """The last lines of a log file; "" if there is no such file."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - 8192))
@@ -499,10 +499,10 @@ def last_lines(path: Path) -> str:
 
 
 def last_words(lines: str) -> str:
-    """What a process has said last; "" if nothing.
+    """The last line of a log, lines around an exception left out; "" if there is none.
 
     Args:
-        lines: the last ones of its log.
+        lines: the last lines of the log, as :func:`last_lines` gives them.
     """
     said = (line for line in reversed(lines.splitlines()) if line and not _AROUND.match(line))
     return next(said, "").rstrip(" .")[:MAX_LAST_WORDS]

@@ -57,7 +57,7 @@ class BadRequest(UserError):
     kind: str = ""
 
     def at(self, *path: str | int) -> BadRequest:
-        """The same error, which says where it is."""
+        """Notes where in the request the value is, and returns this same error."""
         self.path = path
         return self
 
@@ -83,8 +83,11 @@ class OutOfMemory(UserError):
 
 
 def unforeseen(error: BaseException) -> Message:
-    """What to note of an error that nobody has words for; who shows it to a person words it anew
-    (:func:`studio.i18n.translate`)."""
+    """The message that is stored for an error of a class that is not expected.
+
+    It holds the name and the text of the error; :func:`studio.i18n.translate` turns it into a
+    sentence when it is shown.
+    """
     return Message(UNFORESEEN, kind=type(error).__name__, reason=str(error))
 
 
@@ -101,7 +104,9 @@ def reason_of(error: BaseException, limit: int = 500) -> str:
 
 
 def tells_of_a_fault(words: str) -> bool:
-    """Whether words are what a program has failed with, which nobody is meant to read.
+    """Whether a text is a program's report of a fault in itself, which people are not shown.
+
+    Such are tracebacks, names of Python's exceptions for mistakes, and printed objects.
 
     >>> [tells_of_a_fault(words) for words in ("KeyError: 'choices'", "litellm.Timeout: try again")]
     [True, False]
@@ -166,8 +171,9 @@ def _check_lengths(model: type[BaseModel], data: Any) -> None:
 
 
 def validate_stored(model: type[RequestT], data: Any) -> RequestT:
-    """As :func:`validate`, for what an earlier version has stored: fields that there no longer
-    are are left out.
+    """As :func:`validate`, but ignores fields that the model no longer has.
+
+    It is for what an earlier version has stored.
 
     Raises:
         BadRequest: as :func:`validate` does, of the fields that there are.

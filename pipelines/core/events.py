@@ -42,7 +42,7 @@ class Progress:
 
     @property
     def share(self) -> float:
-        """Of the work that is done, 0 … 1."""
+        """The share of the work that is done, 0 … 1."""
         done, whole = self.work or (self.step, self.total)
         return done / whole if whole else 0.0
 

@@ -67,10 +67,12 @@ def _sync_folder(folder: Path) -> None:
 
 
 def save_array(path: Path, array: np.ndarray) -> None:
-    """As ``numpy.save``, which says by no errno that the disk is full.
+    """Writes an array as an NPY file.
+
+    ``numpy.save`` itself raises an OSError without an errno when the disk is full.
 
     Raises:
-        OSError: as of any other file.
+        OSError: the file cannot be written; ``errno`` says why.
     """
     import numpy as np
 
@@ -79,7 +81,10 @@ def save_array(path: Path, array: np.ndarray) -> None:
 
 
 class UnbufferedFile:
-    """A file that numpy writes to block by block, not by ``tofile``, whose errors have no errno."""
+    """A file that numpy must write to block by block, so that its errors have an errno.
+
+    To a file with a descriptor numpy writes by ``tofile``, whose errors have none.
+    """
 
     def __init__(self, file: IO[bytes]) -> None:
         self.write = file.write

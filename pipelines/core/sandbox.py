@@ -43,7 +43,7 @@ _private: set[Path] = set()  # folders that no restricted process has
 
 
 def clean_environment() -> dict[str, str]:
-    """The variables of this process that one that only computes needs."""
+    """The environment variables that a process which only computes needs, as they are here."""
     return {
         name: value
         for name, value in os.environ.items()
@@ -52,7 +52,11 @@ def clean_environment() -> dict[str, str]:
 
 
 def environment_without_secrets() -> dict[str, str]:
-    """The variables of this process for one that may download models, without others' keys."""
+    """This process's environment variables without keys and passwords.
+
+    Those of the Hugging Face libraries stay, with their token: it is for processes that may
+    download models.
+    """
     return {
         name: value
         for name, value in os.environ.items()
@@ -97,7 +101,7 @@ def limit_memory(bytes_allowed: int) -> None:
 
 @contextlib.contextmanager
 def limit_computing(seconds: float) -> Iterator[None]:
-    """Ends this process, by SIGPROF's own way, when it has computed for so long."""
+    """Ends this process by SIGPROF when the block inside has taken ``seconds`` of CPU time."""
     if not hasattr(signal, "setitimer"):  # on Windows whoever waits for the answer ends it
         yield
         return

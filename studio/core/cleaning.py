@@ -82,11 +82,11 @@ def _uploads(home: Path) -> Iterator[tuple[Path, os.stat_result]]:
 
 
 class CleaningRequest(Request):
-    """There is nothing to choose."""
+    """A request without fields."""
 
 
 class CleaningEngine:
-    """Does the work; as :class:`pipelines.core.engine.Engine`.
+    """The engine that frees disk space.
 
     Args:
         clean_up: ``clean_up(dry_run)`` yields the bytes of each thing that goes.

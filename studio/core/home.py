@@ -77,7 +77,9 @@ def _unusable(home: Path, error: OSError) -> Unavailable:
 
 
 class HomeLock:
-    """Held for as long as a studio runs on a home folder; two would run each other's jobs.
+    """The lock that a studio holds on its home folder while it runs.
+
+    Two studios on one folder would run each other's jobs.
 
     The operating system lets go of it when the process ends, however it ends.
 
@@ -155,7 +157,7 @@ def free_room(folder: Path) -> int:
 
 @contextlib.contextmanager
 def room_for(needed: int, folder: Path) -> Iterator[None]:
-    """Writing in here that fails for want of room raises :class:`DiskFull`."""
+    """Raises :class:`DiskFull` when a write inside fails because the disk is full."""
     if not free_room(folder):
         raise disk_full(needed, folder)
     try:
@@ -203,7 +205,7 @@ class Reserve:
             free = self._free()
 
     def give_up(self) -> bool:
-        """Gives one piece up; whether there was any."""
+        """Deletes one piece; returns whether there was any."""
         for piece in self._pieces:
             with contextlib.suppress(OSError):
                 piece.unlink()

@@ -30,7 +30,7 @@ DAMAGED = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
 
 
 def uses_in(request: str) -> set[Use]:
-    """What a request names that was stored before version 7, when classes did not say it.
+    """The stored things that a request of before version 7 of the database names.
 
     Names of fields tell, so that requests that no longer validate are read as well.
 

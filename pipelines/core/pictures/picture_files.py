@@ -63,7 +63,13 @@ class Parts:
     _left: int = MAX_TEXTS
 
     def add_text(self, keyword: bytes, read: Callable[[int], bytes | None]) -> None:
-        """Keeps the text that ``read(limit in bytes)`` gives, be it None where there is none."""
+        """Adds a text of the file, or notes its keyword in ``left_out`` where it cannot be read.
+
+        Args:
+            keyword: the name of the text.
+            read: called with the most bytes that may be read; returns the text, or None where
+                it cannot be had.
+        """
         name = text_of(keyword)[:100]
         limit = min(MAX_TEXT, self._left)
         content = read(limit) if limit > 0 and len(self.texts) < MAX_KEYWORDS else None

@@ -44,7 +44,7 @@ MAX_PIXELS = 40_000_000
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is taken.
+    """The bounds of pictures that are accepted.
 
     Attributes:
         bytes: of a file, at most.

@@ -147,7 +147,7 @@ class Accounts:
         return any(account.owner_id is None for account in self._accounts.values())
 
     async def in_turn(self, check: Callable[..., Login], name: str, *arguments: object) -> Login:
-        """``check(*arguments)`` of somebody who calls themselves ``name``, when it is their turn.
+        """Waits for the turn of who logs in as ``name``, then returns ``check(*arguments)``.
 
         A password that the studio has made is compared in no time, so that it waits for nobody's.
 
@@ -259,7 +259,7 @@ class Accounts:
         return hmac.digest(self._secret, f"basic:{name}:{password}".encode(), "sha256")
 
     def owner_of_key(self, owner_id: str) -> Owner:
-        """To whom the requests of an API key belong, as they are now.
+        """The owner of an API key, with the rights that the owner has now.
 
         Raises:
             NotLoggedIn: the user has no account any more.

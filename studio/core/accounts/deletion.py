@@ -24,11 +24,11 @@ LOOK_SECONDS = 0.1  # between two looks at jobs that are still to end
 
 
 class EverythingRequest(Request):
-    """There is nothing to choose: it is the owner's own things that go."""
+    """A request without fields: all that its owner keeps is deleted."""
 
 
 class OwnerDeletion:
-    """Does the work; as :class:`pipelines.core.engine.Engine`.
+    """The engine that deletes all that an owner keeps.
 
     Args:
         keepers: asked in their order; may be filled later.

@@ -146,7 +146,7 @@ class OneByOne:
         self._waiting = 0  # only the event loop changes it
 
     async def run(self, check: Callable[..., T], *arguments: object) -> T:
-        """``check(*arguments)`` when it is its turn.
+        """Waits for its turn, then returns ``check(*arguments)``.
 
         Raises:
             Busy: too many wait already.

@@ -44,7 +44,7 @@ class DeletionRequest(Request):
 
 
 class DeletionEngine:
-    """Does the work; as :class:`pipelines.core.engine.Engine`."""
+    """The engine that deletes pictures, one after another."""
 
     request_class = DeletionRequest
     resumes = True

@@ -39,7 +39,7 @@ LEFT_OUT = ("batch_count", "batch_size", "hires", "detail_fix", "pictures")
 
 
 class Waits(Busy):
-    """Others come first; the newest wish is to be asked again."""
+    """Other pictures or jobs come first; the page asks again with its newest settings."""
 
 
 class TooSlow(UserError):
@@ -48,7 +48,7 @@ class TooSlow(UserError):
 
 @dataclass(frozen=True, slots=True)
 class LivePicture:
-    """A picture that is not kept.
+    """A picture of live painting, which is kept nowhere.
 
     Attributes:
         image: RGB.
@@ -245,7 +245,7 @@ class Pace:
         self._total = 0
 
     def see(self, event: Progress | Picture | Result) -> None:
-        """To be told each event of an engine, at once."""
+        """Takes note of an event of the engine; to be called as soon as it comes."""
         now = self._now()
         if not self._is_noted:
             self.seconds += now - self._since

@@ -282,12 +282,12 @@ class Jobs(Keeper):
         return [self._with_progress(row) for row in rows]
 
     def all_of_kind(self, kind: str) -> list[Job]:
-        """All jobs of a kind, newest first: of no concern to any one owner."""
+        """All owners' jobs of a kind, newest first."""
         rows = self._store.rows("SELECT * FROM jobs WHERE kind = ? ORDER BY number DESC", (kind,))
         return [self._with_progress(row) for row in rows]
 
     def newest_request(self, kind: str) -> dict[str, Any] | None:
-        """What was asked for last by a job of a kind, whoever sent it; None: there is none."""
+        """The request of the newest job of a kind, of any owner; None: there is no such job."""
         row = self._store.row(
             "SELECT request FROM jobs WHERE kind = ? ORDER BY number DESC LIMIT 1", (kind,)
         )
@@ -303,7 +303,11 @@ class Jobs(Keeper):
         return {row["item"]: self._with_progress(row) for row in rows}
 
     def result_bytes(self, owner: str | None, kinds: Collection[str]) -> int:
-        """Of an owner's done jobs of some kinds, or of everybody's: what they say to keep."""
+        """The sum of ``bytes`` in the results of done jobs of some kinds.
+
+        Args:
+            owner: whose jobs; None: everybody's.
+        """
         marks = ", ".join("?" * len(kinds))
         query = f"jobs WHERE state = '{DONE}' AND kind IN ({marks})"
         return self._store.sum_of("json_extract(result, '$.bytes')", query, owner, *kinds)
@@ -338,7 +342,7 @@ class Jobs(Keeper):
         return seconds_to_turn(left, [usual.get(order[each]) for each in ahead])
 
     def seconds_left(self, job_id: str) -> float | None:
-        """Until the last of the steps that a running job counts; None where it cannot be told."""
+        """Seconds until a running job has done its last step; None where that is unknown."""
         if (running := self._find_running(job_id)) is None:
             return None
         return running.pace.seconds_left(time.monotonic()) if running.pace is not None else None
@@ -349,7 +353,7 @@ class Jobs(Keeper):
         return None if running is None else running.progress.part
 
     def words(self, job_id: str) -> Message | None:
-        """What is said of a running job's step, where that is another count than its units."""
+        """The sentence on a running job's step, where that counts other things than units."""
         running = self._find_running(job_id)
         return None if running is None else running.progress.words
 

@@ -59,7 +59,7 @@ def usual_seconds(finished: Iterable[tuple[str, float]]) -> dict[str, float]:
 
 
 def seconds_to_turn(left: float | None, ahead: Iterable[float | None]) -> float | None:
-    """Until a queued job is started.
+    """Seconds until a queued job is started.
 
     Args:
         left: seconds that the running job still takes; 0 when none runs.

@@ -58,7 +58,7 @@ class Running:
         self.pace = updated_pace(self.pace, done, whole, time.monotonic())
 
     def seconds_left(self, usual: float | None) -> float | None:
-        """Until its end, by its pace, or else by what its kind usually takes."""
+        """Seconds until the job's end, by its pace, else by what its kind usually takes."""
         # Steps with a note are those of something else, such as a download.
         pace = self.pace if self.progress.note is None else None
         left = pace.seconds_left(time.monotonic()) if pace is not None else None
