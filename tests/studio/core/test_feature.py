@@ -73,6 +73,14 @@ def test_without_packages_nothing_is_left_out():
     assert load_features().failures == {}
 
 
+def test_names_of_what_people_have_made_are_known_from_others():
+    features = load_features()
+    own = ("own:3f", "chat:own-chat:3f", "llama:own-chat:3f")
+    assert [name for name in own if not features.is_own(name)] == []
+    others = ("starter", "chat:smollm2-135m", "chat:own", "upscaler:own", "")
+    assert [name for name in others if features.is_own(name)] == []
+
+
 def test_the_example_of_the_readme_is_short_and_named_there():
     files = [path for path in PALETTE.rglob("*") if path.suffix in (".py", ".yaml", ".toml")]
     lines = [line for file in files for line in file.read_text("utf-8").splitlines()]
