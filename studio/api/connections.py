@@ -248,6 +248,8 @@ class OncePerMinute(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, h11.LocalProtocolError) and "MUST_CLOSE" in str(error):
+            return False  # an answer to what has broken HTTP meanwhile, of which uvicorn warns
         if record.levelno != logging.WARNING and error is None:
             return True
         key, now = (record.msg, _place(error)), time.monotonic()

@@ -10,6 +10,7 @@ ICC.1:2022, annex B (profiles in JPEG and PNG files).
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -34,6 +35,8 @@ _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _ICC = b"ICC_PROFILE\0"
 _NO_FRAMES = {0xC4, 0xC8, 0xCC}  # tables, which have numbers among those of frames
 _LOSSLESS = {0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF}  # or hierarchical
+MAX_SCANS = 100  # of a JPEG; progressive ones have about ten. Each goes over the whole picture
+_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")  # behind pixels, in which FF is FF 00
 XMP_TEXT = "XML:com.adobe.xmp"  # the keyword that XMP has in a PNG
 
 
@@ -259,6 +262,12 @@ def take_apart_jpeg(data: bytes) -> Parts:
                 parts.unusual = _unusual_frame(marker, body[0], body[5])
         at = end
     parts.pixels = b"".join([*kept, data[at:]])
+    if parts.unusual is None and count_scans(data, at) > MAX_SCANS:
+        parts.unusual = BadRequest(
+            "This JPEG goes over its pixels in more than {limit} scans, which takes too long. Save "
+            "it again as an ordinary JPEG.",
+            limit=MAX_SCANS,
+        )
     if exif:
         parts.exif = b"".join([_EXIF, *exif])
     pieces: dict[int, bytes] = {}  # by their numbers; what some tools write twice counts once
@@ -268,6 +277,20 @@ def take_apart_jpeg(data: bytes) -> Parts:
     if pieces and (profile[0][13] or 1) == len(pieces):
         parts.profile = b"".join(pieces[number][14:] for number in sorted(pieces))
     return parts
+
+
+def count_scans(data: bytes, start: int) -> int:
+    """How many scans a JPEG has from ``start`` on, as libjpeg finds them; none is counted beyond
+    one more than :data:`MAX_SCANS`. A hundred bytes of a scan take as long as all pixels."""
+    count, at = 0, start
+    while count <= MAX_SCANS and (found := _MARKER.search(data, at)) is not None:
+        at, marker = found.end(), data[found.end() - 1]
+        if marker == 0xD9:
+            break
+        count += marker == 0xDA
+        if marker not in (0x01, 0xD8) and at + 2 <= len(data):
+            at += struct.unpack_from(">H", data, at)[0]
+    return count
 
 
 def _unusual_frame(marker: int, bits: int, channels: int) -> BadRequest | None:

@@ -12,6 +12,7 @@ from PIL.ExifTags import IFD, Base
 from PIL.PngImagePlugin import PngInfo
 
 from pipelines.core.errors import BadRequest
+from pipelines.core.pictures.picture_files import MAX_SCANS
 from pipelines.core.pictures.uploads import MAX_BYTES, Limits, open_picture, open_upload
 
 
@@ -198,3 +199,34 @@ def test_a_text_chunk_that_unpacks_to_a_flood_costs_neither_the_pixels_nor_memor
 def test_what_is_no_picture_gets_a_sentence_of_its_own(data, sentence):
     with pytest.raises(BadRequest, match=sentence):
         open_picture(data)
+
+
+def jpeg_of_scans(count: int, between: bytes = b"", before: bytes = b"") -> bytes:
+    """A progressive JPEG whose last scan comes several times."""
+    buffer = io.BytesIO()
+    Image.new("L", (64, 48), 90).save(buffer, "JPEG", progressive=True)
+    data = buffer.getvalue()
+    first, last = data.index(b"\xff\xda"), data.rindex(b"\xff\xda")
+    scans = count - data.count(b"\xff\xda")
+    return data[:first] + before + data[first:-2] + (between + data[last:-2]) * scans + data[-2:]
+
+
+@pytest.mark.parametrize(
+    ("between", "before"),
+    # Tables and comments between scans, one with what looks like the end; fill bytes.
+    [
+        (b"", b""),
+        (b"\xff\xfe\x00\x04\xff\xd9", b""),
+        (b"\xff\xff", b"\xff"),
+        (b"\x00?", b"\xff\xff"),
+    ],
+)
+def test_a_jpeg_whose_pixels_are_gone_over_without_end_is_refused(between: bytes, before: bytes):
+    assert open_picture(jpeg_of_scans(MAX_SCANS, between, before)).size == (64, 48)
+    with pytest.raises(BadRequest, match="more than 100 scans"):
+        open_picture(jpeg_of_scans(MAX_SCANS + 1, between, before))
+
+
+def test_what_stands_behind_a_jpeg_s_end_is_not_counted():
+    """As phones put further pictures and films there."""
+    assert open_picture(jpeg_of_scans(6) + jpeg_of_scans(2 * MAX_SCANS)).size == (64, 48)

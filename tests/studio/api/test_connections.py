@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
 
+import h11
 import pytest
 import uvicorn
 
@@ -278,3 +279,13 @@ def test_passwords_are_checked_one_after_another_and_a_crowd_is_told_so():
     assert most == 1
     assert answers.count(True) == MAX_WAITING
     assert all(isinstance(each, Busy) for each in answers[MAX_WAITING:])
+
+
+def test_what_breaks_http_amid_its_own_request_leaves_no_traceback_in_the_log():
+    record = logging.LogRecord("uvicorn.error", logging.ERROR, "", 0, "Exception in app", (), None)
+    assert OncePerMinute().filter(record)
+    try:
+        raise h11.LocalProtocolError("can't handle event type Response when state=MUST_CLOSE")
+    except h11.LocalProtocolError:
+        record.exc_info = sys.exc_info()
+    assert not OncePerMinute().filter(record)
