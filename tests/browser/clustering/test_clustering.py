@@ -53,12 +53,20 @@ def kind(page: Page, name: str) -> None:
     page.locator("#cluster-kind").get_by_text(name, exact=True).click()
 
 
+def ask_for(page: Page, clusters: int) -> None:
+    """Types the number of clusters, over the default or what an earlier test has asked for."""
+    wait_until_settled(page)
+    page.get_by_label("Clusters (k)").first.fill(str(clusters))
+
+
 def figure(page: Page, name: str) -> str:
     return page.locator(f"#cluster-panel .card[data-figure={name}] b").inner_text()
 
 
 def test_k_means_is_found_again_after_a_refresh(page):
     choose(page, "data-name", "Blobs")
+    choose(page, "algorithm", "K-Means")
+    ask_for(page, 3)
     page.locator("#cluster").click()
     assert until(page, "state.clusters === 3")["points"] == 600
     assert float(figure(page, "silhouette")) > 0.8
@@ -84,8 +92,7 @@ def test_a_refusal_is_foreseen_and_the_button_leads_from_the_lesson_to_it(page):
     expect(page.locator("#cluster-data-said")).to_contain_text("150 points")
     choose(page, "algorithm", "K-Means")
     page.locator("#cluster-about [data-algorithm=kmeans]").wait_for()
-    wait_until_settled(page)  # the default comes late
-    page.get_by_label("Clusters (k)").first.fill("200")
+    ask_for(page, 200)
     foreseen = page.locator("#cluster-foreseen")
     expect(foreseen).to_contain_text("200 clusters cannot be made of 150 points")
     page.get_by_role("tab", name="Lesson").click()
@@ -101,7 +108,7 @@ def test_a_refusal_is_foreseen_and_the_button_leads_from_the_lesson_to_it(page):
 def test_k_means_is_played_to_its_end(page):
     choose(page, "data-name", "Blobs")
     choose(page, "algorithm", "K-Means")
-    page.get_by_label("Clusters (k)").first.fill("3")  # whatever was asked for last
+    ask_for(page, 3)
     page.locator("#cluster-play").click()
     state = until(page, "state.frames > 3")
     assert state["sentence"]
@@ -138,7 +145,7 @@ def test_drawing_goes_on_after_clustering_and_after_a_refresh(page):
     choose(page, "algorithm", "K-Means")
     kind(page, "Draw points")
     until(page, "state.mode === 'draw'")
-    page.get_by_label("Clusters (k)").first.fill("3")
+    ask_for(page, 3)
     before = spray(page, 0.25)
     page.locator("#cluster").click()
     until(page, "state.clusters === 3")
@@ -215,7 +222,7 @@ def test_drawn_points_are_clustered(page):
         page.mouse.up()
     drawn = until(page, "state.sketched > 10")["sketched"]
     expect(page.locator("#cluster-data-said")).to_contain_text(f"{drawn} points")
-    page.get_by_label("Clusters (k)").first.fill("2")
+    ask_for(page, 2)
     page.locator("#cluster").click()
     assert until(page, "state.clusters === 2")["points"] == drawn
 
@@ -234,7 +241,7 @@ def test_a_table_is_clustered_and_its_rows_come_out_with_their_clusters(page, tm
     expect(marked).to_have_text(["age", "income"])
     choose(page, "scaling", "Standardised")
     choose(page, "algorithm", "K-Means")
-    page.get_by_label("Clusters (k)").first.fill("2")
+    ask_for(page, 2)
     page.locator("#cluster").click()
     until(page, "state.clusters === 2 && state.points === 58")
     with page.expect_download() as download:
@@ -293,7 +300,7 @@ def test_a_column_of_true_labels_is_named_and_clusters_are_compared_with_it(page
     expect(said).to_contain_text("'tree' has the true labels, of 3 classes. 1 of 60 points")
     expect(page.locator("#cluster-preview th.truth")).to_contain_text("tree")
     choose(page, "algorithm", "K-Means")
-    page.get_by_label("Clusters (k)").first.fill("3")
+    ask_for(page, 3)
     page.locator("#cluster").click()
     until(page, "state.clusters === 3 && state.points === 60")
     panel = page.locator("#cluster-panel")
@@ -331,7 +338,7 @@ def test_a_picture_is_recoloured(page, tmp_path):
     page.locator("#cluster-picture input[type=file]").set_input_files(tmp_path / "two.png")
     expect(page.locator("#cluster-data-said")).to_contain_text("10,800 points, 3 columns")
     choose(page, "algorithm", "K-Means")
-    page.get_by_label("Clusters (k)").first.fill("2")
+    ask_for(page, 2)
     page.locator("#cluster").click()
     recoloured = page.locator("#cluster-panel .recoloured img")
     recoloured.wait_for()
@@ -395,6 +402,7 @@ def test_a_slider_over_powers_of_ten_sets_the_points_by_keys(page):
 def test_data_that_were_changed_this_moment_are_clustered(page, studio, monkeypatch):
     choose(page, "data-name", "Blobs")
     choose(page, "algorithm", "K-Means")
+    ask_for(page, 3)
     until(page, "state.points > 0 && !state.busy")
     make = studio[0].cluster_data.make
     asked, go_on = threading.Event(), threading.Event()
@@ -420,7 +428,7 @@ def test_clusters_of_other_data_than_the_plot_shows_are_said_to_be(page):
     said = page.locator("#cluster-panel .of-others")
     choose(page, "data-name", "Blobs")
     choose(page, "algorithm", "K-Means")
-    page.get_by_label("Clusters (k)").first.fill("3")  # whatever an earlier test has left
+    ask_for(page, 3)
     page.locator("#cluster").click()
     points = until(page, "state.clusters === 3")["points"]
     choose(page, "data-name", "Moons")
@@ -437,6 +445,7 @@ def test_what_cannot_be_asked_is_said_and_stays(page):
     choose(page, "data-name", "Slanted ellipses")
     choose(page, "algorithm", "K-Means")
     expect(page.locator("#cluster-data-said")).to_contain_text("Slanted ellipses")
+    ask_for(page, 3)
     until(page, "state.clusters === null")
     page.locator("#cluster").click()
     until(page, "state.clusters === 3")
