@@ -65,7 +65,7 @@ def environment_without_secrets() -> dict[str, str]:
 
 
 def keep_private(folder: Path) -> None:
-    """Has no restricted process see what is in a folder, but for what its :class:`Files` name."""
+    """Hides a folder from restricted processes, except what their :class:`Files` name."""
     _private.add(folder)
 
 
@@ -84,14 +84,17 @@ class Files:
     writable: Sequence[Path] = ()
 
     def to_json(self) -> str:
-        """As an argument of the command line."""
+        """The files as JSON, for a process's command line."""
         hidden = [*_private, os.path.expanduser("~"), temporary_root()]
         return json.dumps([[os.path.abspath(path) for path in part]
                            for part in (hidden, self.writable)])  # fmt: skip
 
 
 def limit_memory(bytes_allowed: int) -> None:
-    """Has this process have no more memory, where the system can; beyond it, it fails or ends."""
+    """Limits the memory of this process, where the system can.
+
+    Beyond the limit an allocation fails, or the process is ended.
+    """
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 

@@ -1,4 +1,4 @@
-"""Freeing disk space of what is only kept to be quick, or not used by anybody.
+"""Cleaning frees disk space: it deletes what can be made again, and what nobody uses.
 
 It is a job with progress that can be stopped and goes on when the page is closed. It needs no
 device, and goes to the worker that waits for none.

@@ -54,7 +54,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Taker:
-    """How one tab takes things.
+    """One tab's way to take things that other tabs send.
 
     Attributes:
         tab: its id.
@@ -74,7 +74,7 @@ class Taker:
 
 @dataclass(slots=True)
 class Route:
-    """The way of things to all that may take them.
+    """Where the things of one offer go: the takers, and the bars that show who took one.
 
     Attributes:
         takers: those that are asked, in this order.
@@ -114,7 +114,7 @@ class Route:
         return [*updates, *([self.skip] * len(self.bars) if shown is None else self.select(shown))]
 
     def follow(self, event: Any) -> None:
-        """Lets the takers go on after an event of these outputs."""
+        """Hands the event that changes the outputs to each taker, to bind what follows."""
         for taker in self.takers:
             taker.after(event)
 
@@ -127,18 +127,18 @@ class Exchange:
     _offers: list[tuple[str, str, Callable[[Route], None]]] = field(default_factory=list)
 
     def take(self, kind: str, taker: Taker, name: str = "") -> None:
-        """Takes things of a kind; whoever takes special ones of a target is asked before others.
+        """Notes who takes things of a kind, and of a target's name if one is given.
 
         The features stand from the general to the special ones: the last one is asked first.
         """
         self._takers[kind, name].insert(0, taker)
 
     def offer(self, kind: str, connect: Callable[[Route], None], name: str = "") -> None:
-        """Lets ``connect`` bind an event to the route, once it is known who takes such things."""
+        """Notes an offer; ``connect`` is called with its route once all takers are known."""
         self._offers.append((kind, name, connect))
 
     def connect(self, bars: Sequence[Any], select: Callable[[str], list[Any]], skip: Any) -> None:
-        """Gives each offer its route, where there is one."""
+        """Calls each offer with its route; offers that nobody takes are left out."""
         for kind, name, connect in self._offers:
             if takers := self._takers.get((kind, name)):
                 connect(Route(takers, select, skip, bars))

@@ -179,7 +179,7 @@ class Features:
 
     @classmethod
     def load(cls, entries: Iterable[EntryPoint]) -> Features:
-        """Those that the entries name, in their order."""
+        """Loads the features that entry points name, in their order; what fails is left out."""
         features = cls()
         for entry in entries:
             try:
@@ -215,7 +215,7 @@ class Features:
         return iter(tuple(self._features.values()))
 
     def tabs(self) -> list[type[Tab]]:
-        """The tabs of all, in their order."""
+        """The tabs of all features, in the features' order."""
         return [tab for each in self for tab in each.tabs]
 
     def places(self) -> list[Place]:
@@ -229,7 +229,7 @@ class Features:
         return [_place(tabs) for tabs in found.values()]
 
     def tab_names(self) -> set[str]:
-        """All that an address may name as its tab."""
+        """The names that an address may have for a tab or a group, former ones included."""
         tabs = self.tabs()
         return {each.id for each in [*tabs, *self.places()]} | {
             former for tab in tabs for former in tab.former_ids
@@ -251,7 +251,7 @@ class Features:
         return name.startswith((OWN, *(start for each in self for start in each.own_models)))
 
     def foreign_api(self, path: str) -> ForeignApi | None:
-        """The one that a path belongs to."""
+        """The API for other programs that a path belongs to; None: there is none."""
         apis = (api for each in self for api in each.foreign_apis)
         return next((api for api in apis if path.startswith(api.prefix)), None)
 

@@ -235,8 +235,14 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def sweep(folder: Path, known: set[str], dry_run: bool) -> Iterator[int]:
-    """Deletes the files of a folder whose names (without an ending) are none of ``known``, but for
-    those that may be about to get a row; yields the bytes of each."""
+    """Deletes the files of a folder that nothing knows; yields the bytes of each.
+
+    Files that were written a moment ago stay: they may be about to get a row.
+
+    Args:
+        known: names of files without their endings, which stay.
+        dry_run: nothing is deleted.
+    """
     young = time.time() - WRITING_SECONDS
     for path in folder.glob("*"):
         if path.is_file() and path.stem not in known and path.stat().st_mtime < young:
@@ -247,8 +253,10 @@ def sweep(folder: Path, known: set[str], dry_run: bool) -> Iterator[int]:
 
 
 def ownerless_folders(folder: Path, known: Container[str]) -> Iterator[Path]:
-    """The folders in one whose names are none of ``known``, but for those that may be about to get
-    a row or a job."""
+    """The folders in ``folder`` whose names are not in ``known``.
+
+    Folders that were changed a moment ago are left out: they may be about to get a row or a job.
+    """
     young = time.time() - WRITING_SECONDS
     for path in folder.glob("*"):
         if path.is_dir() and path.name not in known and path.stat().st_mtime < young:

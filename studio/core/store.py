@@ -407,7 +407,7 @@ class Store:
 
     @contextmanager
     def snapshot(self) -> Iterator[sqlite3.Connection]:
-        """Several queries inside see the same rows; nothing may be written."""
+        """Yields a connection whose queries all see the same rows; nothing may be written by it."""
         with self._lock:
             yield self._connection
 
@@ -466,7 +466,7 @@ class Store:
 
     @contextmanager
     def search_connection(self, seconds: float = SEARCH_SECONDS) -> Iterator[sqlite3.Connection]:
-        """A connection of its own, for queries that may take long: nobody else waits for it.
+        """Yields a connection of its own for queries that may take long; nobody else waits for it.
 
         All queries inside see the same rows; nothing can be written.
 

@@ -55,7 +55,7 @@ def coding_of_profile(profile: bytes) -> ColourCoding | None:
 
 
 def stretch(picture: Image.Image) -> Image.Image:
-    """RGB of narrow range as RGB of full range."""
+    """RGB of narrow range (16 … 235) as RGB of full range (0 … 255)."""
     return picture.point([round(min(max((v - 16) / 219, 0), 1) * 255) for v in range(256)] * 3)
 
 

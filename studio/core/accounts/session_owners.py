@@ -1,4 +1,4 @@
-"""Whose page is whose: a page's session is the owner's who has begun it, and so is an upload.
+"""The owners of the page's sessions and uploads: each belongs to the owner who began it.
 
 The page's script makes up their names. Who learns that of somebody else's page reads and sends
 nothing by it.

@@ -154,8 +154,11 @@ def read_texts(texts: Mapping[str, str]) -> dict[str, str] | None:
 
 
 def read_words(texts: Mapping[str, str]) -> dict[str, str]:
-    """What is said of a picture by programs that write little: asked for where nothing else is
-    found. Arguments and result as of :func:`read_texts`, empty where there is nothing."""
+    """The settings of programs that write little more than the prompt.
+
+    It is asked where :func:`read_texts` has found none, takes what that takes, and returns an empty
+    mapping where nothing is known.
+    """
     if (document := _document(texts, "parameters-json")) and _is_flat(document):
         return _flat(document, "Stability Matrix")
     for name in ("Description", "ImageDescription"):

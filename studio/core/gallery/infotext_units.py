@@ -141,8 +141,8 @@ def units_of(parameters: Mapping[str, Any], control: ControlCatalog) -> list[dic
     """The units that ``parameters`` speak of, without their pictures; read leniently.
 
     Args:
-        parameters: as :func:`studio.core.gallery.metadata.parse_parameters` reads
-            them; anyone can have written     them.
+        parameters: as :func:`studio.core.gallery.metadata.parse_parameters` reads them; anyone can
+            have written them.
         control: the control models that are here.
 
     Returns:
@@ -155,8 +155,12 @@ def units_of(parameters: Mapping[str, Any], control: ControlCatalog) -> list[dic
 
 
 def units_beside(parameters: Mapping[str, Any], control: ControlCatalog) -> list[dict[str, Any]]:
-    """The same of a picture that was changed: ``picture`` is :data:`NO_PICTURE` of those that
-    followed that one, else empty. Elsewhere they do, unless they are given another."""
+    """The units of a picture that was made from another one, as :func:`units_of` reads them.
+
+    A unit that followed the picture which was changed has :data:`NO_PICTURE` as its ``picture``,
+    one that followed a picture of its own has "". In files of other programs every unit is taken
+    for one of the first kind.
+    """
     own, units = _is_own(parameters), units_of(parameters, control)
     lines = [line for line in _lines_of(parameters)[:MAX_UNITS] if line.facts]
     along = [not own or line.facts.get(_ITSELF) == "True" for line in lines]
