@@ -86,20 +86,25 @@ class PageDelivery:
 async def collect_answer(
     app: ASGIApp, scope: Scope, receive: Receive, send: Send
 ) -> tuple[Headers, bytes] | None:
-    """What ``app`` answers, or None where that is an error, which is sent on."""
-    status, headers, body = 0, Headers(), []
+    """What ``app`` answers, or None where that is an error, which is sent on.
+
+    None, too, where it broke off: files are read no further when the visitor has gone, and what is
+    kept of them would be every later visitor's.
+    """
+    status, headers, body, is_whole = 0, Headers(), [], False
 
     async def collect(message: Message) -> None:
-        nonlocal status, headers
+        nonlocal status, headers, is_whole
         if message["type"] == "http.response.start":
             status, headers = message["status"], Headers(raw=message["headers"])
         if status != 200:
             await send(message)
         elif message["type"] == "http.response.body":
             body.append(message.get("body", b""))
+            is_whole = not message.get("more_body", False)
 
     await app(scope, receive, collect)
-    return (headers, b"".join(body)) if status == 200 else None
+    return (headers, b"".join(body)) if is_whole else None
 
 
 @lru_cache(maxsize=2 * KEPT)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gzip
 
+import anyio
 import brotli
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
@@ -43,6 +44,25 @@ def client(read: list[str]) -> TestClient:
     paths = ("/assets/{name}", "/theme.css", "/static/js/{name}")
     routes = [*(Route(path, send) for path in paths), Route("/{rest:path}", other)]
     return TestClient(AssetCache(Starlette(routes=routes)))
+
+
+def test_a_file_whose_first_visitor_left_is_whole_for_the_next(tmp_path):
+    (tmp_path / "script.js").write_text(TEXT)
+    files = FileResponse(tmp_path / "script.js")  # stops reading when its visitor has gone
+    app = AssetCache(files)
+    scope = {
+        "type": "http", "method": "GET", "path": SCRIPT, "headers": [],
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+    }  # fmt: skip
+
+    async def leave():
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        raise AssertionError(f"nobody is there to be sent {message}")
+
+    anyio.run(app, scope, leave, send)
+    assert TestClient(app).get(SCRIPT).text == TEXT
 
 
 @pytest.mark.parametrize("path", [SCRIPT, "/theme.css", "/static/js/frame.min.js"])

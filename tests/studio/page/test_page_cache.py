@@ -78,6 +78,23 @@ def test_hosts_that_strangers_make_up_take_no_memory(client, page_calls):
     assert len(page_calls) == cache.KEPT + 5
 
 
+def test_a_page_that_broke_off_is_not_kept():
+    parts = [b"<html>", b"all of it</html>"]
+    sent = []
+
+    async def page(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": parts[0], "more_body": True})
+        if sent:
+            await send({"type": "http.response.body", "body": parts[1]})
+        sent.append(scope["path"])
+
+    app = PageDelivery(PageCache(page))
+    with pytest.raises(AssertionError):  # the client's own, as nothing was answered
+        TestClient(app).get("/")
+    assert TestClient(app).get("/").content == b"".join(parts)
+
+
 def test_what_failed_is_not_kept_and_other_routes_pass(client, page_calls):
     for _ in range(2):
         answer = client.get("/", headers={"host": "broken"})
