@@ -27,6 +27,8 @@ def fresh_tab(visit, studio) -> Page:
     studio[0].store.write("DELETE FROM jobs WHERE kind = 'from_picture'")
     page = visit(path="?tab=from-picture")
     expect(page.locator("#change-about-model")).not_to_be_empty()
+    # All else is filled in as well: for the starter, which goes with other control models.
+    expect(page.locator("#change-curves svg")).to_be_visible()
     choose(page, "#change-model", TINY)
     return page
 
@@ -286,6 +288,56 @@ def test_a_mask_is_painted_outlives_the_tab_and_a_reload_and_only_its_part_chang
     assert press(page, "clear") == 0
     id, _ = result_of(page, studio)
     assert studio[0].gallery.get("local", id).request["from_picture"]["mask"] is None
+
+
+def test_a_picture_is_changed_and_followed_at_once_and_all_of_it_comes_back(fresh_tab, studio):
+    page = fresh_tab
+    bring(page)
+    page.click("#change-units > button")
+    followed = page.locator("#change-unit-1-source")
+    followed.get_by_text("The picture itself", exact=True).click()
+    read = page.locator("#change-unit-1-map img")
+    expect(read).to_be_visible()
+    expect(page.locator("#change-unit-1-canvas")).to_be_hidden()
+    expect(page.locator("#change-unit-1-model input")).not_to_have_value("")
+    page.fill("#change-prompt textarea", "a red mug")
+    put_number(page, "#change-steps", 2)
+    put_number(page, "#change-unit-1-weight", 0.6)
+    id, _ = result_of(page, studio)
+    made = studio[0].gallery.get("local", id).request
+    (unit,) = made["units"]
+    assert unit["picture"] == made["from_picture"]["picture"]
+    assert (unit["preprocessor"], unit["weight"], unit["crop_along"]) == ("scribble", 0.6, None)
+    line = read_settings(studio[0].gallery.path("local", id).read_bytes())["ControlNet 0"]
+    assert line.endswith("Same Picture: True")
+
+    page.reload()
+    page.problems.clear()  # the old page complains that its connection was cut
+    expect(page.locator("#change-panel .versus")).to_be_visible()
+    itself = followed.locator("input[value=itself]")
+    expect(itself).to_be_checked()
+    expect(read).to_be_visible()
+    expect(page.locator("#change-unit-1-weight input[type=number]")).to_have_value("0.6")
+    followed.get_by_text("Nothing", exact=True).click()
+    expect(read).to_be_hidden()
+    page.click("#changed-use")
+    expect(itself).to_be_checked()
+    expect(read).to_be_visible()
+
+    # An own picture has a canvas of its own.
+    followed.get_by_text("Another picture", exact=True).click()
+    canvas = page.locator("#change-unit-1-canvas input[type=file]")
+    page.wait_for_function("() => window.atelierDrawings?.['change-unit-1-canvas']")
+    canvas.set_input_files(photo((64, 64)))
+    page.wait_for_function("() => window.atelierDrawings['change-unit-1-canvas'].value()")
+    id, _ = result_of(page, studio)
+    made = studio[0].gallery.get("local", id).request
+    assert made["units"][0]["picture"] != made["from_picture"]["picture"]
+
+    # What is new at a side is painted anew, where nobody has said how strongly.
+    page.click("#change-outpaint > button")
+    page.locator("#change-right input").fill("32")
+    expect(page.locator("#change-strength input[type=number]")).to_have_value("1")
 
 
 # --- the whole way of a picture ------------------------------------------------------------------

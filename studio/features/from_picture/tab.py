@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ from studio.core.gallery.infotext_change import change_of
 from studio.core.gallery.infotext_units import NO_PICTURE, units_beside
 from studio.features.from_picture.editing import EditingForm
 from studio.features.from_picture.fixing import FIX, fix_of
-from studio.features.from_picture.mask_form import MaskForm
+from studio.features.from_picture.mask_form import SIDES, MaskForm
 from studio.features.from_picture.noise_form import NoiseForm
 from studio.features.from_picture.several import several_of, several_on, several_pictures
 from studio.features.from_picture.size_form import NOTHING, SizeForm
@@ -48,6 +49,11 @@ if TYPE_CHECKING:
 
 KIND = "from_picture"
 _FIELDS = ("strength", "fit", "all_steps")
+# New sides are painted anew, unless somebody has chosen how strongly.
+_FULL_JS = (
+    "(strength, ...sides) => sides.some((side) => side > 0) && strength === "
+    f"{FromPicture.model_fields['strength'].default} ? 1 : {json.dumps(gr.skip())}"
+)
 _CSS_FIT = {"crop": "cover", "pad": "contain", "stretch": "fill"}
 
 
@@ -184,6 +190,9 @@ class FromPictureTab(Tab):
 
         self.units.read_after(events.fill(open_tab, self._filled, pictures=self._laid))
         self.editing.listen(self._strength)
+        sides = [self.mask.sides[side] for side in SIDES]
+        for side in sides:
+            side.input(None, [self._strength, *sides], self._strength, js=_FULL_JS, **QUIET)
         self.form.model_chosen.then(self._curves_of, controls["model"], self._curves, **QUIET)
         inputs = [*self.form.inputs, *self._picture]
         drawings = [*self._laid, *self.units.canvases]
