@@ -279,6 +279,18 @@ def test_what_is_kept_in_soft_edges_is_the_picture_whatever_lies_below(cache, ho
     assert torch.equal(begun.below, begun.latents) == (content == "original")
 
 
+def test_a_mask_larger_than_the_picture_is_brought_to_its_size(home, photo):
+    asked = {"picture": photo, "mask_blur": 0, "area": "masked", "padding": 0}
+    own, twice = (
+        open_repainting(FromPicture(**asked, mask=mask), (SIDE, SIDE), home).mask
+        for mask in (
+            mask_with(home, (30, 10, 69, 39)),
+            mask_with(home, (60, 20, 139, 79), size=(240, 120)),
+        )
+    )
+    assert np.array_equal(own, twice)
+
+
 @pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
 def test_pictures_of_other_proportions_fit(home, photo, fit):
     made = original(home, photo, fit)
@@ -304,6 +316,8 @@ def test_what_cannot_be_done_is_said(cache, home, photo):
     for area in ("whole", "masked"):
         with pytest.raises(BadRequest, match="a mask blur of 20 pixels leaves nothing"):
             paint(cache, {"picture": photo, "mask": point, "mask_blur": 20, "area": area})
+    with pytest.raises(BadRequest, match="240×240 pixels and the picture 120×60"):
+        paint(cache, {"picture": photo, "mask": mask_with(home, size=(240, 240))})
     # A canvas shows large pictures smaller.
     half = mask_with(home, (15, 5, 35, 20), (60, 30))
     assert len(paint(cache, {"picture": photo, "mask": half})) == 1

@@ -48,6 +48,28 @@ def test_the_mixture_is_a1111s_on_a_fixed_tensor():
     assert slerp(1 / 3, x, y).flatten().tolist() == pytest.approx([3**0.5 / 2, 1.0])
 
 
+# cos and sin of 5°, 10° … 40°, from a table.
+COSINES = [0.99619, 0.98481, 0.96593, 0.93969, 0.90631, 0.86603, 0.81915, 0.76604]
+SINES = [0.08716, 0.17365, 0.25882, 0.34202, 0.42262, 0.5, 0.57358, 0.64279]
+
+
+def test_a_third_of_the_way_is_a_third_of_each_columns_angle():
+    """Columns of length 1 with 15°, 30° … 120° between them, in another plane for each channel."""
+    low, high = torch.zeros(SHAPE), torch.zeros(SHAPE)
+    for channel in range(4):
+        for place in range(8):
+            angle = math.radians(15 * (place + 1))
+            low[channel, channel, place] = 1
+            high[channel, channel, place] = math.cos(angle)
+            high[channel, 7 - channel, place] = math.sin(angle)
+    mixed = slerp(1 / 3, low, high)
+    for channel in range(4):
+        assert mixed[channel, channel].tolist() == pytest.approx(COSINES, abs=1e-5)
+        assert mixed[channel, 7 - channel].tolist() == pytest.approx(SINES, abs=1e-5)
+        rest = [row for row in range(8) if row not in (channel, 7 - channel)]
+        assert not mixed[channel, rest].any()
+
+
 def test_equal_seeds_are_mixed_to_themselves():
     noise = draw_noise(1)
     assert torch.allclose(slerp(0.7, noise, noise), noise, atol=1e-5)
