@@ -16,6 +16,7 @@ import json
 import os
 import queue
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,10 +37,11 @@ from pipelines.core.errors import (
     reason_of,
     rebuild_error,
 )
-from pipelines.core.files import write_whole
+from pipelines.core.files import is_full, write_whole
 from pipelines.core.messages import Message
 from pipelines.core.paths import PRESETS, ROOT
 from pipelines.core.sandbox import Files, clean_environment, environment_without_secrets
+from pipelines.core.sizes import format_bytes
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -56,6 +58,7 @@ LOOK_SECONDS = 0.2  # how often the progress is read
 STARTING_SECONDS = 1.0  # for which one that is still starting is asked to stop before it is ended
 ENDING_SECONDS = 1.0
 _ROOM_SECONDS = 0.1  # how often is looked whether lines are still read
+_FULL_BYTES = 2**20  # with less free, a process that ends without a word has met the full disk
 _LOG_LINES = 12  # of the log, looked at where a process ended without a word
 MAX_LAST_WORDS = 300  # characters
 # What stands in a log around the words of an error: Python's frames of it, and the launcher's own
@@ -251,11 +254,21 @@ class WorkFolder:
     def report_error(self, error: Exception) -> None:
         """Appends why it failed; a bug's own words are its cause."""
         if not isinstance(error, UserError):
-            error = UserError(self.ended_badly, reason=reason_of(error))
+            said = UserError(self.ended_badly, reason=reason_of(error))
+            error = self.full_disk() if is_full(error) else said
         try:
             self.report("error", kind=type(error).__name__, message=error.message.to_json())
         except OSError:  # the disk is full: the log has it, if there is room there
             print(f"{type(error).__name__}: {error}", file=sys.stderr)
+
+    def full_disk(self) -> Unavailable:
+        """What is said where the work has ended for want of room."""
+        there = self.path if self.path.exists() else self.path.parent
+        return Unavailable(
+            "The disk is full: {free} are free, so the work has ended. What was saved until then "
+            "is kept. Make room and resume.",
+            free=format_bytes(shutil.disk_usage(there).free),
+        )
 
     def progress(self, start: int = 0) -> tuple[list[dict[str, Any]], int]:
         """The lines from byte ``start`` on, and where the next ones begin.
@@ -467,6 +480,8 @@ def silent_end(folder: WorkFolder, process: subprocess.Popen | None, step: int) 
     lines = last_lines(folder.log)
     if was_killed(process, lines):
         return OutOfMemory(folder.ended_by_system, step=step)
+    if shutil.disk_usage(folder.path).free < _FULL_BYTES:  # it had no room to say so
+        return folder.full_disk()
     return UserError(
         folder.ended_silently,
         step=step,

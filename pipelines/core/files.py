@@ -37,7 +37,8 @@ def write_whole(path: Path, data: bytes) -> None:
 
     A process killed at any moment leaves at most a hidden file beside it (:func:`is_temporary`).
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_TEMPORARY}")
+    # Not made of its name, which may be as long as a name can be.
+    temporary = path.with_name(f".{secrets.token_hex(8)}{_TEMPORARY}")
     try:
         with temporary.open("xb") as file:
             file.write(data)

@@ -20,7 +20,8 @@ ENDING = ".txt"
 MAX_BYTES = 1_000_000  # of one list
 MAX_LISTS = 2_000
 MAX_FOLDERS = 5  # within one another
-MAX_NAME = 100
+MAX_NAME = 100  # characters
+MAX_NAME_BYTES = 255  # of a file or folder: Chinese letters have three
 _SIGNS = re.compile(r"(\*\*|\*|\?)")
 _NAME = re.compile(r"(?!.*__)[\w\-](?:[\w\-.]*[\w\-])?(?:/[\w\-](?:[\w\-.]*[\w\-])?)*")
 _WRITABLE = re.compile(
@@ -163,6 +164,15 @@ def check_name(name: str) -> None:
             limit=MAX_NAME,
             folders=MAX_FOLDERS,
         )
+    for part in f"{name}{ENDING}".split("/"):
+        if (size := len(part.encode())) > MAX_NAME_BYTES:
+            raise BadRequest(
+                "The file of a list of words cannot be called {name}: that has {size} bytes; file "
+                "systems take {limit}. Choose a shorter name.",
+                name=part,
+                size=size,
+                limit=MAX_NAME_BYTES,
+            )
 
 
 def _fits(parts: list[str], name: str) -> bool:

@@ -6,9 +6,11 @@ import threading
 
 import pytest
 
+from pipelines.core import child_process
 from pipelines.core.errors import (
     OutOfMemory,
     Stopped,
+    Unavailable,
     UserError,
 )
 from pipelines.core.events import Result
@@ -82,6 +84,35 @@ sys.exit(7)
 """)
     with pytest.raises(UserError, match=r"at step 0 with exit code 7.*driver is too old"):
         follow(ask(), cache, launch=launch)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "sys.exit(1)",
+        """
+import errno
+folder.report_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+sys.exit(1)
+""",
+    ],
+)
+def test_a_trainer_that_ends_on_a_full_disk_is_told_so_whether_it_could_say_it_or_not(
+    ask, cache, make_launcher, monkeypatch, words
+):
+    launch = make_launcher(words)
+    request = ask()
+    full = child_process.shutil.disk_usage(cache.home)._replace(free=4096)
+    if words == "sys.exit(1)":  # only at the end: there is room to begin
+        end = child_process.silent_end
+
+        def on_full_disk(*about):
+            monkeypatch.setattr(child_process.shutil, "disk_usage", lambda folder: full)
+            return end(*about)
+
+        monkeypatch.setattr(child_process, "silent_end", on_full_disk)
+    with pytest.raises(Unavailable, match=r"The disk is full: .* Make room and resume"):
+        follow(request, cache, launch=launch)
 
 
 def test_a_failure_can_be_tried_again_and_its_error_is_forgotten(

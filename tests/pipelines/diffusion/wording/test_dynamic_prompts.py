@@ -176,7 +176,7 @@ def test_a_large_list_that_is_named_often_is_measured_once(lists):
 BAD_NAMES = ["", "../up", "/etc/x", "a//b", "a\\b", "a__b", "x.", ".hidden", "a/../b", "a b"]
 
 
-@pytest.mark.parametrize("name", [*BAD_NAMES, "n" * 101, "1/2/3/4/5/6/7"])
+@pytest.mark.parametrize("name", [*BAD_NAMES, "n" * 101, "1/2/3/4/5/6/7", "红" * 85])
 def test_lists_have_names_and_no_paths(name, lists, tmp_path):
     with pytest.raises(BadRequest, match="cannot be called"):
         lists.write(name, "x")
@@ -185,6 +185,9 @@ def test_lists_have_names_and_no_paths(name, lists, tmp_path):
 
 def test_lists_are_written_read_and_deleted(lists, tmp_path):
     assert lists.names() == ["colour", "toys/large", "toys/rare/one", "toys/small"]
+    longest = "红" * 83 + "ab"  # 251 bytes, and .txt
+    lists.write(longest, "x")
+    lists.delete(longest)
     lists.write("Größen/größe", "klein\r\ngroß")
     assert lists.text("Größen/größe") == "klein\ngroß"
     lists.delete("Größen/größe")
