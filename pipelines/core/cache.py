@@ -5,7 +5,8 @@ device's own memory) or gone. When a model needs room, the least recently used o
 leases moves to RAM and, when RAM's budget is full too, is closed and forgotten. What is leased
 stays where it is.
 
-No torch here: whatever has ``nbytes``, ``to(device)`` and ``close()`` can be kept.
+No torch here: whatever has ``nbytes``, ``to(device)`` and ``close()`` can be kept. What says that
+it ``is_outdated`` is loaded anew when it is wanted next.
 """
 
 from __future__ import annotations
@@ -355,9 +356,14 @@ class ModelCache:
 
 
 def _is_outdated(slot: _Slot) -> bool:
-    """Whether nobody uses it and its files are others by now; those that are away say nothing."""
+    """Whether nobody uses it and it is better loaded anew.
+
+    Its files are others by now, where those that are away say nothing, or it says so itself.
+    """
     if slot.state == "moving" or slot.leases or slot.waiting:
         return False
+    if getattr(slot.model, "is_outdated", False):
+        return True
     now = _states(slot.files)
     return any(now.get(path, state) != state for path, state in slot.files.items())
 

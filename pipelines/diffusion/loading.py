@@ -10,14 +10,14 @@ import gc
 import json
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
-from diffusers import AutoPipelineForText2Image, DiffusionPipeline
+from diffusers import AutoPipelineForText2Image, DiffusionPipeline, UNet2DConditionModel
 from safetensors import SafetensorError
 
 from pipelines.core.cache import Notes
@@ -26,8 +26,14 @@ from pipelines.core.errors import Busy, Unavailable
 from pipelines.core.messages import Message
 from pipelines.core.paths import ASSETS, HUB_FOLDER
 from pipelines.diffusion.hashes import model_hash
+from pipelines.diffusion.openvino.large import (
+    MappedUNet,
+    convert_later,
+    is_large,
+    network_path,
+)
 from pipelines.diffusion.openvino.latent_decoder import OpenVINODecoder, can_decode
-from pipelines.diffusion.openvino.unet import OpenVINOUNet, worth_it
+from pipelines.diffusion.openvino.unet import LARGEST_BYTES, OpenVINOUNet, worth_it
 from pipelines.diffusion.single_file import CONFIGS, from_file
 from pipelines.models.catalog import ModelEntry
 from pipelines.models.downloads import fetch, variant_of
@@ -76,7 +82,8 @@ class DiffusionModel:
         self.offloaded = offload
         self.hash: str | None = None
         self.learned: dict[str, str] = {}
-        self._fast_unet: OpenVINOUNet | None = None
+        self._fast_unet: OpenVINOUNet | MappedUNet | None = None
+        self._better_network: Path | None = None
         self._networks: Path | None = None
         self._decoders: WeakKeyDictionary[Any, OpenVINODecoder] = WeakKeyDictionary()
         self._lock = threading.Lock()
@@ -84,7 +91,7 @@ class DiffusionModel:
         self.dtype = self.unet.dtype
         if offload:
             pipe.enable_model_cpu_offload(device=device)
-        else:
+        elif device != "cpu":  # where all has been loaded to, but weights that are left in a file
             pipe.to(device)
 
     @property
@@ -110,6 +117,23 @@ class DiffusionModel:
                 unet, folder, on_converting=lambda: notes(preparing, None)
             )
 
+    def map_large_unet(self, large: _LargeUNet, networks: Path) -> None:
+        """Lets a large U-Net run through its network in the home folder.
+
+        Where that is not there yet, it is made in the background, for the next time the model is
+        loaded.
+        """
+        self._networks, self._fast_unet = networks, large.mapped
+        if large.mapped is None and convert_later(
+            self.pipe.unet, large.folder, large.variant, large.network
+        ):
+            self._better_network = large.network
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether, loaded anew, it would paint faster: its network has been converted since."""
+        return self._better_network is not None and self._better_network.is_file()
+
     def decoder_of(self, vae: Any) -> OpenVINODecoder | None:
         """What decodes in an autoencoder's place, made the first time; None: it does so itself."""
         if self._networks is None or not can_decode(vae, self.device):
@@ -128,6 +152,8 @@ class DiffusionModel:
         """Without the U-Net's stand-in, which was made of the weights as they are in the files."""
         fast, self._fast_unet = self._fast_unet, None
         try:
+            if isinstance(fast, MappedUNet):
+                fast.bring_weights()  # it gives them back when it paints again
             yield
         finally:
             self._fast_unet = fast
@@ -164,7 +190,7 @@ class DiffusionModel:
     def nbytes(self) -> int:
         """Bytes that it takes on its device; of an offloaded model, its largest component."""
         sizes = [
-            sum(t.nbytes for t in {*part.parameters(), *part.buffers()})
+            sum(t.nbytes for t in {*part.parameters(), *part.buffers()} if not t.is_meta)
             for part in self.pipe.components.values()
             if isinstance(part, torch.nn.Module)
         ]
@@ -228,12 +254,19 @@ def load(
         OutOfMemory: the device's memory does not suffice.
     """
     try:
-        pipe = open_pipeline(entry, dtype_for(device), notes, offline, home, configs)
+        networks = home / "models" / ".openvino"
+        place = _place(entry, notes, offline, home)
+        large = _large_unet(place, device, home, networks)
+        known = {} if large is None or large.mapped is None else {"unet": large.unet}
+        pipe = open_pipeline(entry, dtype_for(device), notes, offline, home, configs, known)
         offload = device.startswith("cuda") and (budget_bytes or 0) > 0
         offload = offload and _weight_bytes(pipe) > budget_bytes
         model = DiffusionModel(entry, pipe, device, offload, home)
-        model.accelerate(home / "models" / ".openvino", notes)
-        model.hash = model_hash(_place(entry, notes, offline, home), home / "models")
+        if large is None:
+            model.accelerate(networks, notes)
+        else:
+            model.map_large_unet(large, networks)
+        model.hash = model_hash(place, home / "models")
         return model
     except (RuntimeError, MemoryError) as error:
         if is_out_of_memory(error):
@@ -248,8 +281,12 @@ def open_pipeline(
     offline: bool,
     home: Path,
     configs: Path = CONFIGS,
+    parts: Mapping[str, Any] | None = None,
 ) -> DiffusionPipeline:
     """The pipeline of ``entry`` on the CPU, downloaded first if need be; see :func:`load`.
+
+    Args:
+        parts: what of a folder's pipeline is there already, by name.
 
     Raises:
         Unavailable: its files are not here and cannot be had, or cannot be read.
@@ -260,7 +297,7 @@ def open_pipeline(
         if entry.source.file is not None:
             pipe = from_file(place, configs / entry.family, dtype)
         else:
-            pipe = _from_folder(entry, place, dtype)
+            pipe = _from_folder(entry, place, dtype, parts or {})
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
@@ -310,7 +347,58 @@ def _weight_bytes(pipe: DiffusionPipeline) -> int:
     return sum(t.nbytes for part in parts for t in {*part.parameters(), *part.buffers()})
 
 
-def _from_folder(entry: ModelEntry, folder: Path, dtype: torch.dtype) -> DiffusionPipeline:
+class _LargeUNet(NamedTuple):
+    """A large U-Net in a folder, and the network that is or will be made of it.
+
+    Attributes:
+        unet: without weights.
+        folder, variant: of its files.
+        network: where the network is kept.
+        mapped: the network at work; None: it is not there yet.
+    """
+
+    unet: UNet2DConditionModel
+    folder: Path
+    variant: str | None
+    network: Path
+    mapped: MappedUNet | None
+
+
+def _large_unet(place: Path, device: str, home: Path, networks: Path) -> _LargeUNet | None:
+    """The large U-Net of a model in a folder; None where it has none, or not for a CPU."""
+    folder = place / "unet"
+    if device != "cpu" or not (folder / "config.json").is_file():
+        return None
+    if sum(file.stat().st_size for file in folder.glob("*.safetensors")) < LARGEST_BYTES // 2:
+        return None
+    config = UNet2DConditionModel.load_config(folder)
+    if config.get("_class_name") != UNet2DConditionModel.__name__:
+        return None
+    with torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(config).eval().requires_grad_(False)
+    if not is_large(unet, device) or (known := model_hash(place, home / "models")) is None:
+        return None
+    variant = variant_of(place)
+
+    def read() -> UNet2DConditionModel:
+        return UNet2DConditionModel.from_pretrained(
+            folder, variant=variant, dtype=dtype_for(device), use_safetensors=True,
+            local_files_only=True,
+        )  # fmt: skip
+
+    network, mapped = network_path(unet.config, known, networks), None
+    if network.is_file():
+        try:
+            mapped = MappedUNet(unet, network, read)
+        except RuntimeError as error:  # such as after a disk that was full
+            _log.warning("the network %s is damaged and made again: %s", network.name, error)
+            network.unlink(missing_ok=True)
+    return _LargeUNet(unet, folder, variant, network, mapped)
+
+
+def _from_folder(
+    entry: ModelEntry, folder: Path, dtype: torch.dtype, known_parts: Mapping[str, Any]
+) -> DiffusionPipeline:
     index = folder / "model_index.json"
     if not index.is_file():
         raise Unavailable(
@@ -318,9 +406,9 @@ def _from_folder(entry: ModelEntry, folder: Path, dtype: torch.dtype) -> Diffusi
             model=entry.title,
             folder=folder.name,
         )
-    parts: dict[str, Any] = {}
+    parts = dict(known_parts)
     if "safety_checker" in json.loads(index.read_text(encoding="utf-8")):
-        parts = {"safety_checker": None, "requires_safety_checker": False}
+        parts |= {"safety_checker": None, "requires_safety_checker": False}
     vae = ASSETS / entry.autoencoder if entry.autoencoder else folder / "vae"
     config = vae / "config.json"
     if config.is_file() and json.loads(config.read_text())["_class_name"] == "PatchAutoencoder":

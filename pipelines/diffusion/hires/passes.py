@@ -27,6 +27,7 @@ from pipelines.diffusion.latents.overflow import overflow
 from pipelines.diffusion.latents.preview import LONGEST, preview_for
 from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora.tags import replace_words
+from pipelines.diffusion.openvino.large import MappedUNet
 from pipelines.diffusion.openvino.unet import OpenVINOUNet
 from pipelines.diffusion.prompts import PromptEmbeds, encoding_steps
 from pipelines.diffusion.requests import TextToImageRequest
@@ -149,7 +150,8 @@ class Pass:
             asked = settings.from_picture
             weight = 1.0 if asked is None else asked.mask_weight
             predict.beside = shown_beside(model, repainting, size, weight)
-        is_new = isinstance(model.unet, OpenVINOUNet) and not model.unet.is_ready(noise.shape[1:])
+        fast = isinstance(model.unet, OpenVINOUNet | MappedUNet)
+        is_new = fast and not model.unet.is_ready(noise.shape[1:])
         if is_new or model.prepares_decoding(fast_decoder(model) or model.pipe.vae):
             note = Message("Preparing {model} for this size", model=model.entry.title)
             yield done, total, note

@@ -70,10 +70,17 @@ class RowNetwork:
         self._begin(network, weight_bytes, precision, streams, sizes)
 
     @classmethod
-    def of(cls, network: Any, weight_bytes: int, precision: str | None = None) -> RowNetwork:
+    def of(
+        cls,
+        network: Any,
+        weight_bytes: int,
+        precision: str | None = None,
+        streams: int = STREAMS,
+        sizes: int = _KEPT_SIZES,
+    ) -> RowNetwork:
         """One whose network (an ``openvino.Model`` with free sizes) is there already."""
         rows = cls.__new__(cls)
-        rows._begin(network, weight_bytes, precision)
+        rows._begin(network, weight_bytes, precision, streams, sizes)
         return rows
 
     def _begin(
@@ -81,8 +88,8 @@ class RowNetwork:
         network: Any,
         weight_bytes: int,
         precision: str | None,
-        streams: int = STREAMS,
-        sizes: int = _KEPT_SIZES,
+        streams: int,
+        sizes: int,
     ) -> None:
         from pipelines.core.quiet_openvino import openvino
 
@@ -98,6 +105,10 @@ class RowNetwork:
     def nbytes(self) -> int:
         """Bytes of the compiled copies of the weights; bf16 ones count as if they were float32."""
         return max(1, len(self._compiled)) * self._weight_bytes
+
+    def forget_compiled(self) -> None:
+        """Lets go of all that was compiled; the next call compiles anew."""
+        self._compiled.clear()
 
     def is_ready(self, shape: Sequence[int]) -> bool:
         """Whether it has been made for first inputs of a row of this shape, which takes long."""

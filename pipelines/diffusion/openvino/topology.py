@@ -123,6 +123,11 @@ def _contents(topology: Path, names: Mapping[bytes, str]) -> dict[str, Any]:
         return {"bytes": file.seek(0, 2), "weights": weights, "literals": literals}
 
 
+def library_versions() -> list[str]:
+    """The versions of the libraries by which networks are made."""
+    return [version(library).partition("+")[0] for library in _MADE_BY]
+
+
 def without_origin(facts: Mapping[str, Any]) -> dict[str, Any]:
     """What of a module's facts decides what it computes: not where its files lie."""
     return {name: value for name, value in facts.items() if not name.startswith("_")}
@@ -131,8 +136,9 @@ def without_origin(facts: Mapping[str, Any]) -> dict[str, Any]:
 def _name_of(module: torch.nn.Module, facts: Mapping[str, Any]) -> str:
     """Of a topology: its kind, and a hash of facts, shapes and versions."""
     shapes = sorted((name, list(each.shape)) for name, each in module.state_dict().items())
-    versions = [version(library).partition("+")[0] for library in _MADE_BY]
-    known = json.dumps([without_origin(facts), shapes, versions], sort_keys=True, default=str)
+    known = json.dumps(
+        [without_origin(facts), shapes, library_versions()], sort_keys=True, default=str
+    )
     digest = hashlib.sha256(known.encode()).hexdigest()
     return f"{facts.get('kind', 'network').replace(' ', '-')}-{digest[:12]}"
 

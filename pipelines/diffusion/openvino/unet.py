@@ -21,7 +21,7 @@ from pipelines.diffusion.openvino.steering import (
 SMALLEST_BYTES = 4 * 2**20
 """Smaller UNets are left to PyTorch: converting them takes longer than they ever will."""
 LARGEST_BYTES = 512 * 2**20
-"""Larger UNets are left to PyTorch: a second copy of their weights would not pay."""
+"""Of larger ones no second copy is held; see :mod:`pipelines.diffusion.openvino.large`."""
 
 
 class OpenVINOUNet:
@@ -121,11 +121,15 @@ class _Plain(torch.nn.Module):
 
 def worth_it(unet: torch.nn.Module, device: str) -> bool:
     """Whether this UNet should run through OpenVINO: on a CPU, small, and plainly conditioned."""
+    size = sum(parameter.nbytes for parameter in unet.parameters())
+    return device == "cpu" and is_plain(unet) and SMALLEST_BYTES <= size <= LARGEST_BYTES
+
+
+def is_plain(unet: torch.nn.Module) -> bool:
+    """Whether a module is a UNet that is conditioned on text alone."""
     return (
-        device == "cpu"
-        and isinstance(unet, UNet2DConditionModel)
+        isinstance(unet, UNet2DConditionModel)
         and unet.config.addition_embed_type is None
         and unet.config.time_cond_proj_dim is None
         and unet.config.in_channels == unet.config.out_channels  # no model for inpainting
-        and SMALLEST_BYTES <= sum(p.nbytes for p in unet.parameters()) <= LARGEST_BYTES
     )

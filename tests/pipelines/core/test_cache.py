@@ -79,6 +79,17 @@ def test_ten_threads_that_ask_at_once_get_one_load():
     assert gate.calls == 1
 
 
+def test_a_model_that_says_that_it_is_outdated_is_loaded_anew_once_nobody_uses_it():
+    cache = make()
+    with cache.lease("a") as first:
+        first.is_outdated = True
+        assert use(cache, "a") is first
+    assert not first.closed
+    second = use(cache, "a")
+    assert first.closed
+    assert use(cache, "a") is second
+
+
 def test_the_least_recently_used_model_makes_room():
     cache = make()
     use(cache, "a")
