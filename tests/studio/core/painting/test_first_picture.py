@@ -16,6 +16,7 @@ from studio.core.painting.first_picture import KIND, model_to_prepare, prepare_f
 from tests.studio.core.jobs.test_jobs import ANN, Desk
 
 GB = 10**9
+STARTER = TextToImageRequest(prompt="").model  # as the page opens
 
 
 class Brush:
@@ -77,7 +78,7 @@ def desk(tmp_path):
 
 def test_the_starter_is_loaded_and_paints_once_before_anybody_asks(desk):
     assert prepare_first_picture(desk)
-    assert desk.cache.warmed == desk.brush.painted == ["starter"]
+    assert desk.cache.warmed == desk.brush.painted == [STARTER]
     assert desk.jobs.counts() == {"queued": 0, "running": 0}
     assert not desk.gallery.search(ANN), "nobody sees it"
 
@@ -101,7 +102,7 @@ def test_a_job_that_comes_meanwhile_ends_it_at_the_next_step(desk):
 
     desk.brush.at_step = come
     assert not prepare_first_picture(desk)
-    assert desk.cache.warmed == ["starter"]
+    assert desk.cache.warmed == [STARTER]
 
 
 def test_what_cannot_be_loaded_is_nobodys_error(desk, monkeypatch):
@@ -113,13 +114,13 @@ def test_what_cannot_be_loaded_is_nobodys_error(desk, monkeypatch):
 
 
 def test_only_a_shipped_model_that_the_page_opens_with_is_loaded_unasked(desk):
-    assert model_to_prepare(desk) == "starter"
+    assert model_to_prepare(desk) == STARTER
     desk.queue(model="sd15")
     assert model_to_prepare(desk) is None, "its owner paints with another"
     desk.queue(model="gone")
     assert model_to_prepare(desk) is None
     desk.queue()
-    assert model_to_prepare(desk) == "starter"
+    assert model_to_prepare(desk) == STARTER
 
 
 def test_where_memory_is_short_nothing_is_loaded_unasked(desk):
