@@ -318,7 +318,7 @@ def test_a_picture_is_changed_and_followed_at_once_and_all_of_it_comes_back(fres
     expect(itself).to_be_checked()
     expect(read).to_be_visible()
     expect(page.locator("#change-unit-1-weight input[type=number]")).to_have_value("0.6")
-    followed.get_by_text("Nothing", exact=True).click()
+    followed.get_by_text("None", exact=True).click()
     expect(read).to_be_hidden()
     page.click("#changed-use")
     expect(itself).to_be_checked()

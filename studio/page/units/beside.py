@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PREFIX = "change-"
 FURTHER = ("Second picture", "Third picture")
 NOTHING, ITSELF, ANOTHER = "nothing", "itself", "another"
-_CHOICES = (("Nothing", NOTHING), ("The picture itself", ITSELF), ("Another picture", ANOTHER))
+_CHOICES = (("None", NOTHING), ("The picture itself", ITSELF), ("Another picture", ANOTHER))
 
 
 class UnitBeside(UnitForm):
