@@ -66,6 +66,7 @@ class Draw:
                     raise Stopped
                 time.sleep(request.seconds)
                 note = Message(request.note) if request.note else None
-                yield Progress(index * request.steps + step + 1, total, image, note)
+                done = index * request.steps + step + 1
+                yield Progress(done, total, image, note, words=Message("Stroke {n}", n=done))
             yield Picture(image, request.model_copy(update={"pictures": 1}), 0.1, {"Brush": "soft"})
         yield Result({"pictures": request.pictures}, image if request.sheet else None)

@@ -166,9 +166,11 @@ def test_a_running_job_shows_its_newest_progress_and_preview(desk):
     assert 3 <= now.step < 200
     assert str(now.note) == "Drawing"
     assert desk.jobs.preview(ANN, job.id).size == (40, 30)
+    assert str(desk.jobs.words(job.id)).startswith("Stroke ")
     desk.jobs.cancel(ANN, job.id)
     desk.wait_for_end(job)
     assert desk.jobs.preview(ANN, job.id) is None
+    assert desk.jobs.words(job.id) is None
 
 
 def test_cancelling_takes_effect_within_a_step_and_keeps_what_is_painted(desk):
