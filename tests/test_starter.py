@@ -73,7 +73,7 @@ def _cache_in(home: Path, budget_bytes: int) -> ModelCache:
 
 
 def _events(cache, units=(), **settings):
-    fields = {"prompt": "a red mug on a wooden floor", "steps": 8} | settings
+    fields = {"prompt": "a red mug on a wooden floor", "model": "starter", "steps": 8} | settings
     if units:
         return list(paint.run(ControlRequest(**fields, units=units), cache, threading.Event()))
     return list(run(TextToImageRequest(**fields), cache, threading.Event()))
