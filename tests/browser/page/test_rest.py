@@ -22,7 +22,7 @@ def comes_to_rest(page: Page) -> None:
     def rests() -> bool:
         asked.clear()
         page.wait_for_timeout(WINDOW)
-        return len(asked) <= MOST and not page.on_their_way
+        return len(asked) <= MOST
 
     wait_until(rests)
 

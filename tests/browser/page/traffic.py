@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.patience import PATIENCE, wait_until
 # Events that were sent and are not answered yet (Gradio's client listens to ``queue/data`` while
 # there are any), files on their way, and tabs that are being fetched.
 WAITED_FOR = re.compile(r"/(gradio_api/(queue|run|call|upload)|tabs)\b")
+UNANSWERED = 20.0  # seconds
 TWO_FRAMES = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
@@ -58,12 +60,18 @@ def _watch(page: Page) -> None:
 def wait_until_settled(page: Page) -> None:
     """Waits until all that was asked for is answered, shown, and has led to nothing more.
 
-    Not for a page that watches a running job: its watch is answered at the job's end.
+    A page may watch a job that runs on: what is unanswered for long while nothing else is asked is
+    waited for no more.
     """
+    asked, since = page.sent, time.monotonic()
 
     def rests() -> bool:
+        nonlocal asked, since
         before = page.sent
         page.evaluate(TWO_FRAMES)
-        return not page.on_their_way and page.sent == before
+        if page.sent != asked:
+            asked, since = page.sent, time.monotonic()
+        is_quiet = not page.on_their_way or time.monotonic() - since > UNANSWERED
+        return is_quiet and page.sent == before
 
     wait_until(rests)
