@@ -12,7 +12,7 @@ from pipelines.diffusion.control.requests import MAX_UNITS, ControlUnit
 from pipelines.models.catalog import ModelEntry
 from studio.page.components.canvas import canvas, offer_picture
 from studio.page.units.unit_form import UnitForm
-from studio.page.widgets import QUIET, Visitor, from_field, label
+from studio.page.widgets import QUIET, Visitor, as_text, from_field, label
 
 if TYPE_CHECKING:
     from studio.core.services import Studio
@@ -111,7 +111,7 @@ class UnitBeside(UnitForm):
 
     def _condition(self, values: Sequence[Any]) -> dict[str, Any]:
         painted, fit, source, along, picture, preprocessor, resize, *parameters = values
-        picture = {ITSELF: painted, ANOTHER: picture}.get(source, "")
+        picture = {ITSELF: painted, ANOTHER: picture}.get(as_text(source), "")
         if along or source == ITSELF:
             resize = fit
         return super()._condition([picture, preprocessor, resize, *parameters])

@@ -200,7 +200,7 @@ def test_other_weights_of_a_shape_need_no_conversion(tmp_path, monkeypatch):
     example, facts = (torch.zeros(1, 3),), {"kind": "two layers"}
     shipped = tmp_path / "shipped"
     topology.make_topology(TwoLayers(), example, facts, shipped)
-    monkeypatch.setattr(topology.topology_of, "__defaults__", (shipped,))
+    monkeypatch.setattr(topology, "SHIPPED", shipped)
     asked, x = [], torch.randn(1, 3)
     for _ in range(2):
         module = TwoLayers()

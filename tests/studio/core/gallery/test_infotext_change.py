@@ -120,13 +120,13 @@ def test_a_change_before_a_hires_pass_is_read_back():
     assert fields_of(parameters)["hires"]["strength"] == 0.3
 
 
-def test_a_change_beside_units_is_named_as_unused(tmp_path):
-    """No form takes both; the file is one of ours, whose other facts are known."""
+def test_a_change_beside_units_is_taken_over_as_one_without(tmp_path):
+    """From a picture takes both; the file is one of ours, whose other facts are known."""
     change = FromPicture(picture=PICTURE, **GROWN)
     request = ControlRequest(prompt="a mug", from_picture=change, units=[UNIT])
     parameters = parse_parameters(format_parameters(parameters_of(request.model_dump(), (64, 64))))
     left = unused_settings(parameters, set(), Samplers(), ControlCatalog(tmp_path))
-    assert {"Denoising strength", "Mask blur", "Outpaint"} <= left
+    assert not {"Denoising strength", "Mask blur", "Outpaint"} & left
     parameters = {name: value for name, value in parameters.items() if "ControlNet" not in name}
     left = unused_settings(parameters, set(), Samplers(), ControlCatalog(tmp_path))
     assert not {"Denoising strength", "Mask blur", "Outpaint"} & left

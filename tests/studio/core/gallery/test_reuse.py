@@ -195,7 +195,8 @@ def test_a_second_pass_s_model_is_written_as_a_checkpoint_and_read_without_its_h
     find_unused,
 ):
     hires = {"scale": 2, "model": "starter"}
-    facts = parameters_of(TextToImageRequest(prompt="a mug", hires=hires).model_dump(), (8, 8))
+    request = TextToImageRequest(prompt="a mug", model="starter", hires=hires)
+    facts = parameters_of(request.model_dump(), (8, 8))
     assert facts["Hires checkpoint"] == "starter"
     text = format_parameters(facts | {"Hires checkpoint": "starter [0123456789]"})
     assert fields_of(parse_parameters(text))["hires"]["model"] == "starter"
