@@ -275,7 +275,7 @@ def form(studio) -> PaintForm:
 
 def test_form_opens_with_the_models_own_settings(form, studio):
     values = {name: control.value for name, control in form.controls.items()}
-    entry = studio.catalog.get("starter")
+    entry = studio.catalog.get("starter-256")
     loras = [control.value for control in form.inputs[len(values) :]]
     data = form.data([*values.values(), *loras])
     assert data["steps"] == entry.defaults.steps
@@ -318,8 +318,8 @@ def test_filling_the_form_with_a_model_that_is_not_here_keeps_the_chosen_one(for
 
 def test_a_model_that_is_filled_in_brings_what_is_said_of_it(form):
     assert form.outputs[-1].elem_id == "about-model"
-    assert "Paints toys" in form.fill({"model": "starter"}, VISITOR)[-1]
-    assert len(form.fill({"model": "starter"}, VISITOR)) == len(form.outputs)
+    assert "Paints toys" in form.fill({"model": "starter-256"}, VISITOR)[-1]
+    assert len(form.fill({"model": "starter-256"}, VISITOR)) == len(form.outputs)
 
 
 @pytest.mark.parametrize(
