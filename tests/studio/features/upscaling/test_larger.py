@@ -32,8 +32,8 @@ def larger(request: dict, **changes) -> ChangeRequest:
 
 def test_painting_on_keeps_the_picture_in_the_first_pass_and_its_settings_in_the_second():
     painted = TextToImageRequest(
-        prompt="a mug", model="starter", negative_prompt="fog", seed=5, sampler="Heun", batch_size=4,
-        loras=({"name": "clay"},), hires={"scale": 3}, width=512, height=512,
+        prompt="a mug", model="starter", negative_prompt="fog", seed=5, sampler="Heun",
+        batch_size=4, loras=({"name": "clay"},), hires={"scale": 3}, width=512, height=512,
     )  # fmt: skip
     asked = larger(painted.model_dump(mode="json"))
     assert (asked.from_picture.picture, asked.from_picture.strength) == (PICTURE, 0)
