@@ -25,7 +25,7 @@ class Case(StrictModel):
     """Settings for where all that is given holds.
 
     Attributes:
-        model: names of base models.
+        model: names of base models; those whose UNet has the shape of one are meant as well.
         family: families of base models.
         method: methods.
         memory_below, memory_from: bytes that the device has.
@@ -41,7 +41,7 @@ class Case(StrictModel):
 
     def holds(self, entry: ModelEntry, method: Method, memory: int) -> bool:
         return (
-            (not self.model or entry.name in self.model)
+            (not self.model or not {entry.name, entry.shape_of}.isdisjoint(self.model))
             and (not self.family or entry.family in self.family)
             and (not self.method or method in self.method)
             and (self.memory_below is None or memory < self.memory_below)

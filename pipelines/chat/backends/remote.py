@@ -55,7 +55,7 @@ END_SECONDS = 5.0  # for what comes behind the reason why an answer ended, such 
 MAX_ERROR_BYTES = 100_000  # of what a server says where it refuses
 _WHOLE = (b"{", b"[", b"<")  # what begins with these is no stream of events
 _BOM = b"\xef\xbb\xbf"
-_OF_EVENTS = re.compile(rb":|(?:data|event|id|retry)\b")  # how a stream of events begins
+_FIELDS = (b"data", b"event", b"id", b"retry")  # of events, of which one begins a stream
 _CONTEXT = ("context_length_exceeded", "exceed_context_size", "maximum context length")
 
 # In the events of Anthropic's, Gemini's, TGI's and MiniMax' protocols, and OpenAI's Responses.
@@ -224,7 +224,7 @@ class Remote:
             yield from objects(data)
         if foreign and not known and not stop.is_set():
             raise self._no_answer(foreign)
-        if begin and not told and not _OF_EVENTS.match(begin):
+        if begin and not told and not _begins_events(begin):
             raise self._not_the_protocol(begin[:MAX_ERROR_BYTES].decode("utf-8", "replace"))
 
     # --- what is wrong ----------------------------------------------------------------------
@@ -375,6 +375,14 @@ def _begin(chunks: Iterator[bytes]) -> bytes:
         if begin and not _BOM.startswith(begin):
             break
     return begin
+
+
+def _begins_events(begin: bytes) -> bool:
+    """Whether a stream of events may begin so, be it cut in the middle of its first word."""
+    word = re.match(rb"[^\s:]*", begin)[0]
+    if word == begin:
+        return any(each.startswith(word) for each in (*_FIELDS, _BOM))
+    return word in _FIELDS or begin.startswith(b":")
 
 
 def _as_far_as_it_comes(chunks: Iterator[bytes]) -> Iterator[bytes]:

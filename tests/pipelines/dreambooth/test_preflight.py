@@ -263,3 +263,9 @@ def test_a_preset_that_does_not_exist_or_cannot_be_is_named(entry, tmp_path):
     )
     with pytest.raises(UserError, match="cannot decide owner"):
         presets(tmp_path / "second")
+
+
+def test_a_model_of_a_known_shape_has_the_settings_of_that_shape(entry):
+    known = settings_for("quick", entry("starter"), "lora", GB, photos=8)
+    assert settings_for("quick", entry("starter-256"), "lora", GB, photos=8) == known
+    assert settings_for("quick", entry("sd15"), "lora", GB, photos=8) != known
