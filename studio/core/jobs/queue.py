@@ -293,12 +293,19 @@ class Jobs(Keeper):
         )
         return None if row is None else json.loads(row["request"])
 
-    def newest_by_item(self, kind: str, use: str) -> dict[str, Job]:
-        """Id of each thing of the kind ``use`` → the newest job of a kind that uses it."""
+    def newest_by_item(self, kind: str, use: str, owner: str | None = None) -> dict[str, Job]:
+        """Id of each thing of the kind ``use`` → the newest job of a kind that uses it.
+
+        The thing that a job has used last comes first.
+
+        Args:
+            owner: whose jobs; None: everybody's.
+        """
         rows = self._store.rows(
-            "SELECT jobs.*, item FROM job_uses JOIN jobs ON jobs.id = job_uses.job "
-            "WHERE job_uses.kind = ? AND jobs.kind = ? ORDER BY jobs.number",
-            (use, kind),
+            "SELECT jobs.*, item, MAX(number) FROM job_uses JOIN jobs ON jobs.id = job_uses.job "
+            "WHERE job_uses.kind = ?1 AND jobs.kind = ?2 AND (?3 IS NULL OR owner = ?3) "
+            "GROUP BY item ORDER BY number DESC",
+            (use, kind, owner),
         )
         return {row["item"]: self._with_progress(row) for row in rows}
 

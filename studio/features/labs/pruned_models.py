@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from studio.core.lazy_device import CacheOnDemand
 
 SCORE, SHORTEN, CURVE = "score_blocks", "shorten", "shorten_curve"  # kinds of jobs
-SHOWN = 200  # jobs that are looked through
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,15 +129,14 @@ class Prunings(Keeper):
 
     # --- while it runs and afterwards -------------------------------------------------------
 
-    def list(self, owner: str, limit: int = SHOWN) -> list[Shortening]:
-        """The owner's, those started or resumed last first; of so many jobs, −1: of all."""
+    def list(self, owner: str) -> list[Shortening]:
+        """The owner's, those started or resumed last first."""
         made = {each.id: each for each in self._library.models_of(owner)}
         found: dict[str, Shortening] = {}
-        for job in self._jobs.list(owner, kind=SHORTEN, limit=limit):
+        for id, job in self._jobs.newest_by_item(SHORTEN, "pruning", owner).items():
             with contextlib.suppress(BadRequest):  # an earlier version's, unreadable by now
                 request = validate_stored(PruneRequest, job.request)
-                id = request.pruning
-                found.setdefault(id, Shortening(id, request.name, job, request, made.get(id)))
+                found[id] = Shortening(id, request.name, job, request, made.get(id))
         rest = [each for id, each in made.items() if id not in found]
         return [*found.values(), *(Shortening(m.id, m.name, None, None, m) for m in rest)]
 
@@ -186,7 +184,7 @@ class Prunings(Keeper):
     def delete_all(self, owner: str) -> int:
         """Deletes all of an owner's, those that no job tells of any more too; returns how many
         there were. Raises BadRequest as :meth:`delete` does."""
-        known = self.list(owner, limit=-1)
+        known = self.list(owner)
         for each in known:
             self._delete(owner, each)
         rest = [each.path for each in prunings_in(self._home) if each.owner == owner]

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from studio.core.lazy_device import Device
     from studio.features.training.subjects import Subjects
 
-SHOWN = 200  # jobs that are looked through
 _NAMES = ("subject", "training", "owner", "name")
 _SAMPLE = re.compile(r"\d{1,9}-\d{1,3}\.png")
 
@@ -143,12 +142,9 @@ class Trainings(Keeper):
 
     def list(self, owner: str) -> list[Training]:
         """The owner's, those started or resumed last first."""
-        found: dict[str, Training] = {}
-        for job in self._jobs.list(owner, kind=KIND, limit=SHOWN):
-            request = _read(job.request)
-            if request is not None and request.training not in found:
-                found[request.training] = Training(request.training, job, request)
-        return list(found.values())
+        newest = self._jobs.newest_by_item(KIND, "training", owner)
+        requests = ((id, job, _read(job.request)) for id, job in newest.items())
+        return [Training(id, job, request) for id, job, request in requests if request is not None]
 
     def get(self, owner: str, id: str) -> Training:
         """Raises NotFound when there is none, or it is another's."""
@@ -205,10 +201,9 @@ class Trainings(Keeper):
     def delete_all(self, owner: str) -> int:
         """Deletes all of an owner's, those that no job tells of any more too; returns how many
         there were. Raises BadRequest as :meth:`delete` does."""
-        newest = self._jobs.newest_by_item(KIND, "training")
         jobs: dict[str, Job | None] = {
             each.id: None for each in trainings_in(self._home) if each.owner == owner
-        } | {id: job for id, job in newest.items() if job.owner == owner}
+        } | self._jobs.newest_by_item(KIND, "training", owner)
         for id, job in jobs.items():
             self._delete(owner, id, job)
         return len(jobs)

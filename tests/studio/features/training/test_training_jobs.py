@@ -46,6 +46,7 @@ class Engine:
     """Trainings are queued here and never run."""
 
     request_class = TrainingRequest
+    resumes = True
 
 
 class Desk:
@@ -136,6 +137,18 @@ def test_the_newest_is_first_and_a_resumed_one_is_one_training(desk):
     assert [training.id for training in desk.trainings.list(ANN)] == [first, second]
     assert desk.trainings.get(ANN, first).job.id == job.id
     assert desk.trainings.get(ANN, first).request.name == "whiskers"
+
+
+def test_one_that_hundreds_of_jobs_have_followed_is_still_there(desk):
+    old = desk.queue(ANN, desk.subject(ANN))
+    desk.end()
+    newer = desk.queue(ANN, desk.subject(ANN))
+    for _ in range(250):  # resumed again and again
+        desk.end("cancelled")
+        desk.trainings.resume(ANN, newer)
+    assert [each.id for each in desk.trainings.list(ANN)] == [newer, old]
+    assert desk.trainings.get(ANN, old).ended
+    assert desk.trainings.list(BEN) == []
 
 
 def test_one_that_is_at_work_is_not_begun_twice(desk):
