@@ -49,7 +49,6 @@ class Tab:
         group: what the tabs are called that stand together behind one of the page's; "": it has a
             place of its own.
         former_ids: the names that it had in addresses before.
-        hidden: whether it is not shown until its own listeners show it.
         styles: the files in CSS that it needs.
         takes: what others may send it; see :mod:`studio.core.exchange`.
     """
@@ -58,7 +57,6 @@ class Tab:
     label: ClassVar[str]
     group: ClassVar[str] = ""
     former_ids: ClassVar[tuple[str, ...]] = ()
-    hidden: ClassVar[bool] = False
     styles: ClassVar[tuple[Path, ...]] = ()
     takes: ClassVar[tuple[Target, ...]] = ()
 

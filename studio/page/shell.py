@@ -85,7 +85,7 @@ def _draw(
     studio: Studio, bars: Bars, name: str, feature: str, tab: type[Tab]
 ) -> list[tuple[str, Tab, gr.Tab]]:
     """A tab of a feature is drawn where the page is; it is called ``name`` there."""
-    with _name_in_errors(feature), bars.tab(tab.id, name, hidden=tab.hidden) as place:
+    with _name_in_errors(feature), bars.tab(tab.id, name) as place:
         drawn = tab(studio)
         drawn.draw()
     return [(feature, drawn, place)]
@@ -120,9 +120,9 @@ class Bars:
             self._inner.pop()
 
     @contextlib.contextmanager
-    def tab(self, id: str, name: str, hidden: bool = False) -> Iterator[gr.Tab]:
+    def tab(self, id: str, name: str) -> Iterator[gr.Tab]:
         """A tab of the innermost bar."""
-        with gr.Tab(label(name), id=id, visible=not hidden) as tab:
+        with gr.Tab(label(name), id=id) as tab:
             self._way.append((self._inner[-1], tab))
             self._ways[id] = list(self._way)
             yield tab

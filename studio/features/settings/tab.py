@@ -1,4 +1,4 @@
-"""Settings: what the host decides for the whole studio, and cleaning up."""
+"""Settings: what the host decides for all, cleaning up, and what each visitor keeps."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from studio.core.feature import Tab
 from studio.core.home import readable_path
 from studio.core.jobs.record import DONE
 from studio.core.settings import Settings
+from studio.features.settings.chores import ChoreView
+from studio.features.settings.own_things import OwnThings
 from studio.page import views
-from studio.page.components.job_view import NEWEST, OPENED, Frame, JobView, Look, Renderer
+from studio.page.components.job_view import OPENED, JobView
 from studio.page.widgets import QUIET, Visitor, from_field, label
 
 if TYPE_CHECKING:
@@ -28,15 +30,18 @@ if TYPE_CHECKING:
 
 
 class SettingsTab(Tab):
-    """Draws the tab; only the host sees it, and the server checks that again at every event."""
+    """Draws the tab; what is the host's only the host sees, and the server checks that again at
+    every event."""
 
-    id, label, hidden = "settings", "Settings", True
+    id, label = "settings", "Settings"
 
     def draw(self) -> None:
         """Makes the controls and what shows results."""
         current = self.studio.settings.current
         with gr.Row(elem_classes="workspace"):
-            with gr.Column(scale=4, min_width=320, elem_classes="controls"):
+            with gr.Column(
+                scale=4, min_width=320, elem_classes="controls", visible=False
+            ) as self._settings:
                 self._fields = {
                     name: from_field(
                         Settings, name, value=getattr(current, name), **_as_number(name)
@@ -46,37 +51,41 @@ class SettingsTab(Tab):
                 self._save = gr.Button(label("Save"), variant="primary", elem_id="save-settings")
                 self._said = gr.HTML(elem_id="settings-said")
             with gr.Column(scale=6, min_width=320, elem_classes="results page-words"):
-                gr.Markdown(label("### Clean up"))
-                self._disk = gr.HTML(elem_id="disk")
-                with gr.Row(elem_classes="actions"):
-                    self._clean = gr.Button(label("Clean up"), size="sm", elem_id="clean-up")
-                    self._cancel = gr.Button(
-                        label("Cancel"), size="sm", visible=False, elem_id="cancel-cleaning"
-                    )
-                self._cleaned = gr.HTML(elem_id="cleaned")
-                self._left_out = gr.HTML(elem_id="left-out")
+                with gr.Column(visible=False) as self._cleaning:
+                    gr.Markdown(label("### Clean up"))
+                    self._disk = gr.HTML(elem_id="disk")
+                    with gr.Row(elem_classes="actions"):
+                        self._clean = gr.Button(label("Clean up"), size="sm", elem_id="clean-up")
+                        self._cancel = gr.Button(
+                            label("Cancel"), size="sm", visible=False, elem_id="cancel-cleaning"
+                        )
+                    self._cleaned = gr.HTML(elem_id="cleaned")
+                    self._left_out = gr.HTML(elem_id="left-out")
+                self._own = OwnThings(self.studio)
+                self._own.draw()
                 gr.Markdown(label("### Language"))
                 gr.Markdown(
                     label("The page is in English or Chinese, as your browser asks for it.")
                 )
 
     def listen(self, events: TabEvents, exchange: Exchange) -> None:
-        """Connect the controls; the tab is shown to the host alone."""
+        """Connect the controls; what is the host's is shown to the host alone."""
         inputs = list(self._fields.values())
-        events.page.load(self._open_to_host, None, events.tab, **QUIET)
+        events.load(self._open_to_host, None, [self._settings, self._cleaning], **QUIET)
+        self._own.listen(events)
         shown_too = [self._disk, self._left_out, self._said]
         events.tab.select(self._current, None, [*inputs, *shown_too], **QUIET)
         self._save.click(self._save_all, inputs, self._said, preprocess=False, **QUIET)
         outputs = [self._cleaned, self._clean, self._cancel, self._disk]
-        cleaning = CleaningView(self.studio, self._disk_use, outputs)
+        cleaning = Cleaning(self.studio, self._disk_use, outputs)
         view = JobView(self.studio, CLEANING, cleaning)
         view.act(self._clean.click, lambda visitor: self.studio.cleanings.begin(visitor.owner), [])
         view.watch(events.tab.select, gr.State(OPENED))
         view.stop(self._cancel)
 
     @staticmethod
-    def _open_to_host(request: gr.Request) -> Any:
-        return gr.update(visible=Visitor.of(request).owner.is_host)
+    def _open_to_host(request: gr.Request) -> list[Any]:
+        return [gr.update(visible=Visitor.of(request).owner.is_host)] * 2
 
     def _current(self, request: gr.Request) -> list[Any]:
         visitor = Visitor.of(request)
@@ -119,7 +128,7 @@ class SettingsTab(Tab):
         return views.notice(used, visitor)
 
 
-class CleaningView(Renderer):
+class Cleaning(ChoreView):
     """How far cleaning up is, then what it has freed.
 
     Args:
@@ -128,42 +137,18 @@ class CleaningView(Renderer):
         outputs: the panel, the buttons that begin and cancel, and where the disk's use stands.
     """
 
-    look_seconds = 0.3
-
     def __init__(
         self, studio: Studio, disk_use: Callable[[Visitor], str], outputs: list[Any]
     ) -> None:
-        self.studio, self._disk_use, self.outputs = studio, disk_use, outputs
-
-    def begin(self, visitor: Visitor, refusal: str, which: str | None, values: list[Any]) -> Look:
-        is_news = which == NEWEST
-
-        def look() -> Frame:
-            nonlocal is_news
-            job = self.find(visitor, which)
-            if refusal or job is None or (job.ended and not is_news):
-                return Frame(None, [refusal or gr.skip(), *(gr.skip() for _ in range(3))], True)
-            is_news = True
-            if not job.ended:
-                progress = views.Progressing.of(self.studio.jobs, job)
-                busy = [gr.update(interactive=False), gr.update(visible=True), gr.skip()]
-                return Frame(job.id, [views.progress_bar(progress, visitor), *busy], False)
-            free = gr.update(interactive=True), gr.update(visible=False, interactive=True)
-            updates = [_outcome(job, visitor), *free, self._disk_use(visitor)]
-            return Frame(job.id, updates, True)
-
-        return look
+        super().__init__(studio, outputs)
+        self.describe = disk_use
 
     def find(self, visitor: Visitor, which: str | None) -> Job | None:
         return self.studio.cleanings.newest(visitor.owner)
 
-
-def _outcome(job: Job, visitor: Visitor) -> str:
-    """What became of a cleaning."""
-    if job.error is not None:
-        return views.error(job.error, visitor)
-    words = "{size} freed." if job.state == DONE else "Cancelled. {size} freed before."
-    return views.notice(Message(words, size=format_bytes(job.step)), visitor)
+    def outcome(self, job: Job) -> Message:
+        words = "{size} freed." if job.state == DONE else "Cancelled. {size} freed before."
+        return Message(words, size=format_bytes(job.step))
 
 
 def _refusal(visitor: Visitor) -> str:

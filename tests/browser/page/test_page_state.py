@@ -151,7 +151,7 @@ def test_cleaning_up_outlives_a_reload_and_can_be_cancelled(visit, studio, monke
         yield from (5_000_000, 2_000_000)
 
     monkeypatch.setattr(studio[0].jobs._chores.engine(KIND), "_clean_up", clean_up)
-    page = visit(path="?tab=settings")  # shown to the host alone, once the server has said so
+    page = visit(path="?tab=settings")
     expect(page.locator("#save-settings")).to_be_visible()
     # Our errors have a look of their own, and Gradio's messages keep theirs.
     assert page.evaluate(PADDING, "error") == "12px 15px"

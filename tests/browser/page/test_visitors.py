@@ -67,3 +67,24 @@ def test_logging_out_by_the_header_ends_the_session(guest, share_address):
     page.get_by_role("button", name="Log out").click()
     page.locator("input[name=password]").wait_for()
     assert page.request.get(f"{share_address}/api/v1/jobs").status == 401
+
+
+def test_a_guest_deletes_all_that_is_theirs_and_does_not_see_what_is_the_host_s(
+    guest, share_address
+):
+    page = guest()
+    page.fill("#prompt textarea", "a green cactus")
+    page.click("#paint")
+    expect(page.locator("#paint-panel")).to_contain_text("Painted in")
+    page.get_by_role("tab", name="Settings").click()
+    expect(page.locator("#own-things")).to_contain_text("a guest may keep")
+    expect(page.locator("#save-settings")).to_be_hidden()
+    expect(page.locator("#clean-up")).to_be_hidden()
+    before = page.request.get(f"{share_address}/api/v1/pictures").json()["pictures"]
+    assert len(before) == 1
+    page.click("#delete-everything")
+    expect(page.locator("#delete-everything-asked")).to_contain_text("cannot be brought back")
+    page.click("#delete-everything-for-good")
+    expect(page.locator("#everything-deleted")).to_contain_text("All is deleted")
+    expect(page.locator("#own-things")).to_contain_text("takes 0")
+    assert page.request.get(f"{share_address}/api/v1/pictures").json()["pictures"] == []
