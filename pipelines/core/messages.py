@@ -87,7 +87,7 @@ class Message:
             raise ValueError("a value has no plain name")
         for name, value in values.items():
             inner = value if isinstance(value, list) else [value]
-            if depth and inner and len(inner) <= MAX_VALUES and all(map(_is_message, inner)):
+            if depth and inner and len(inner) <= MAX_VALUES and all(map(is_message, inner)):
                 within = [cls.from_untrusted_json(each, depth - 1) for each in inner]
                 values = {**values, name: within if isinstance(value, list) else within[0]}
                 continue
@@ -135,13 +135,14 @@ def _to_json(value: Any) -> Any:
     return [each.to_json() for each in value] if _has_messages(value) else value
 
 
-def _is_message(data: Any) -> bool:
+def is_message(data: Any) -> bool:
+    """Whether ``data`` is what :meth:`Message.to_json` makes."""
     return isinstance(data, dict) and data.keys() == {"template", "values"}
 
 
 def _from_json(data: Any) -> Any:
-    if _is_message(data):
+    if is_message(data):
         return Message.from_json(data)
-    if isinstance(data, list) and data and all(map(_is_message, data)):
+    if isinstance(data, list) and data and all(map(is_message, data)):
         return [Message.from_json(each) for each in data]
     return data

@@ -139,12 +139,12 @@ def disk_full(needed: int, folder: Path) -> DiskFull:
     free = format_bytes(free_room(folder))
     if not needed:  # nobody knows how much it would be
         return DiskFull(
-            "The disk is full: {free} are free. Free some space, then send the job again.",
+            "The disk is full: {free} are free. Free some space, then try again.",
             free=free,
         )
     return DiskFull(
         "The disk is full: {needed} are needed and {free} are free. "
-        "Free some space, then send the job again.",
+        "Free some space, then try again.",
         needed=format_bytes(needed),
         free=free,
     )

@@ -35,15 +35,20 @@ def bring(
     of it is transparent. ``note`` says what of the picture was changed, or is null; ``alpha``
     is the id of a mask of its transparent parts, or null.
     """
-    kept = studio.inputs.bring(owner.id, data, instead_of, mask)
-    said = " ".join(translate(note, language) for note in kept.notes)
-    return {**input_json(kept), "note": said or None, "alpha": kept.alpha}
+    return _brought_json(studio.inputs.bring(owner.id, data, instead_of, mask), language)
 
 
 @router.post("/inputs/from-picture/{picture_id}", status_code=201)
-def from_picture(picture_id: str, studio: CurrentStudio, owner: CurrentOwner) -> dict[str, Any]:
-    """Brings in a picture of one's own gallery."""
-    return input_json(studio.inputs.from_gallery(owner.id, picture_id))
+def from_picture(
+    picture_id: str, studio: CurrentStudio, owner: CurrentOwner, language: CurrentLanguage
+) -> dict[str, Any]:
+    """Brings in a picture of one's own gallery; ``note`` and ``alpha`` as of an uploaded one."""
+    return _brought_json(studio.inputs.from_gallery(owner.id, picture_id), language)
+
+
+def _brought_json(kept: Input, language: str) -> dict[str, Any]:
+    said = " ".join(translate(note, language) for note in kept.notes)
+    return {**input_json(kept), "note": said or None, "alpha": kept.alpha}
 
 
 @router.get("/inputs")

@@ -13,6 +13,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response, StreamingResponse
 
+from pipelines.core.messages import Message, is_message
 from studio.api import sse
 from studio.api.dependencies import (
     Before,
@@ -153,13 +154,24 @@ def job_json(studio: Studio, job: Job, language: str) -> dict[str, Any]:
         "part": studio.jobs.part(job.id),
         "note": job.note and translate(job.note, language),
         "error": job.error and translate(job.error, language),
-        "result": job.result,
+        "result": _in_words(job.result, language),
         "request": _shown_request(job),
         "pictures": [picture_json(picture) for picture in pictures],
         "created": job.created,
         "started": job.started,
         "finished": job.finished,
     }
+
+
+def _in_words(data: Any, language: str) -> Any:
+    """Facts of a job with sentences in the places of messages, such as its notes."""
+    if is_message(data):
+        return translate(Message.from_json(data), language)
+    if isinstance(data, dict):
+        return {name: _in_words(value, language) for name, value in data.items()}
+    if isinstance(data, list) and data and isinstance(data[0], dict | list):  # not numbers
+        return [_in_words(value, language) for value in data]
+    return data
 
 
 def _shown_request(job: Job) -> dict[str, Any]:

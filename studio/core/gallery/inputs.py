@@ -144,7 +144,10 @@ class Inputs(Keeper):
         """
         self._gallery.path(owner, picture_id)
         self._quota.check_room(owner)
-        return self._keep(owner, self._gallery.open(owner, picture_id))
+        picture = self._gallery.open(owner, picture_id)
+        size = picture.size
+        kept = self._keep(owner, picture)
+        return replace(kept, notes=tuple(_notes_on_size(size, kept)))
 
     def _keep(self, owner: str, picture: Image.Image, alpha: Image.Image | None = None) -> Input:
         if alpha is not None and alpha.getextrema()[0] == 255:
@@ -259,6 +262,11 @@ def _notes_on(opened: Image.Image, size: tuple[int, int], kept: Input) -> Iterat
         yield Message("The file moves: the first of its {count} frames was taken.", count=count)
     if is_hdr(opened):
         yield _HDR_NOTE
+    yield from _notes_on_size(size, kept)
+
+
+def _notes_on_size(size: tuple[int, int], kept: Input) -> Iterator[Message]:
+    """What is said of a picture that had ``size`` pixels before it was kept."""
     if max(size) > MAX_SIDE:
         yield Message(
             "The picture was made smaller, from {was} to {width}×{height} pixels: larger ones "

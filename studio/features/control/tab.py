@@ -26,7 +26,7 @@ from studio.core.feature import Tab
 from studio.core.gallery.infotext_change import change_of
 from studio.core.gallery.infotext_units import units_of
 from studio.page import views
-from studio.page.components.canvas import FIT_JS, offer_picture, settled_js
+from studio.page.components.canvas import FIT_JS, bring_from_gallery, offer_picture, settled_js
 from studio.page.components.details import Details
 from studio.page.components.live import LiveView
 from studio.page.components.paint_form import PaintForm
@@ -228,7 +228,8 @@ class ControlTab(Tab):
 
     def _take_picture(self, picture: str, visitor: Visitor, values: list[Any]) -> list[Any]:
         """A picture of the gallery on the first canvas."""
-        return [self.studio.inputs.from_gallery(visitor.owner.id, picture).id, BROUGHT]
+        [brought] = bring_from_gallery(self.studio, visitor, picture)
+        return [brought.id, BROUGHT]
 
     def read_after(self, event: gr.events.Dependency) -> None:
         """Make all maps anew after an event that has used :meth:`fill`, or changed the size."""

@@ -13,6 +13,7 @@ from pipelines.diffusion.from_picture.sizes import size_step
 from pipelines.diffusion.picture_sides import LARGEST_SIDE, LEAST_SIDE, SIZE_STEP
 from pipelines.diffusion.requests import TextToImageRequest
 from studio.core.exchange import PICTURE, Target
+from studio.page.components.canvas import bring_from_gallery
 
 if TYPE_CHECKING:
     from studio.core.gallery.gallery import SavedPicture
@@ -30,7 +31,7 @@ def fix_of(studio: Studio, visitor: Visitor, row: SavedPicture) -> dict[str, Any
     """
     if "prompt" not in row.request:
         return None
-    brought = studio.inputs.from_gallery(visitor.owner.id, row.id)
+    [brought] = bring_from_gallery(studio, visitor, row.id)
     try:
         step = size_step(studio.catalog.get(row.request.get("model", "")))
     except NotFound:  # it is said when the request is sent

@@ -33,7 +33,14 @@ from studio.features.from_picture.noise_form import NoiseForm
 from studio.features.from_picture.several import several_of, several_on, several_pictures
 from studio.features.from_picture.size_form import NOTHING, SizeForm
 from studio.features.from_picture.strength_curves import strength_curves
-from studio.page.components.canvas import FIT_JS, canvas, offer_picture, picture_on, settled_js
+from studio.page.components.canvas import (
+    FIT_JS,
+    bring_from_gallery,
+    canvas,
+    offer_picture,
+    picture_on,
+    settled_js,
+)
 from studio.page.components.details import Details
 from studio.page.components.live import LiveView
 from studio.page.components.mask import mask_of
@@ -343,7 +350,7 @@ class FromPictureTab(Tab):
 
     def _take_picture(self, picture: str, visitor: Visitor, values: list[Any]) -> list[Any]:
         """A picture of the gallery on the canvas."""
-        brought = self.studio.inputs.from_gallery(visitor.owner.id, picture)
+        [brought] = bring_from_gallery(self.studio, visitor, picture)
         return [brought.id, several_of([]), BROUGHT]
 
     def _take_pictures(self, pictures: list[str], visitor: Visitor, values: list[Any]) -> list[Any]:
@@ -358,8 +365,7 @@ class FromPictureTab(Tab):
                 count=len(pictures),
                 limit=MAX_PICTURES,
             )
-        owner = visitor.owner.id
-        first, *further = [self.studio.inputs.from_gallery(owner, id).id for id in pictures]
+        first, *further = [each.id for each in bring_from_gallery(self.studio, visitor, *pictures)]
         return [first, several_of(further), BROUGHT]
 
     def _beside(self, visitor: Visitor, row: SavedPicture) -> str:

@@ -17,7 +17,13 @@ from pipelines.upscaling.catalog import LANCZOS
 from pipelines.upscaling.requests import UpscaleRequest
 from studio.core.exchange import PICTURE, Exchange, Taker, Target
 from studio.core.feature import Tab
-from studio.page.components.canvas import canvas, offer_picture, picture_on, settled_js
+from studio.page.components.canvas import (
+    bring_from_gallery,
+    canvas,
+    offer_picture,
+    picture_on,
+    settled_js,
+)
 from studio.page.components.details import Details
 from studio.page.components.job_view import NEWEST
 from studio.page.components.paint_form import first_of
@@ -166,7 +172,8 @@ class LargerTab(Tab):
     def _take(self, id: str, visitor: Visitor, values: list[Any]) -> list[Any]:
         """Begins with a picture of the gallery at once, by what the controls say."""
         row = self.studio.gallery.get(visitor.owner.id, id)
-        picture = self.studio.inputs.from_gallery(visitor.owner.id, id).id
+        [brought] = bring_from_gallery(self.studio, visitor, id)
+        picture = brought.id
         by, scale, upscaler, strength, steps, prompt, model = values
         prompt = row.request.get("prompt") or prompt
         if row.request.get("model") in self._models():

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from html import escape
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
@@ -19,6 +20,11 @@ from pipelines.core.errors import BadRequest
 from pipelines.core.paths import ASSETS
 from studio.core.palette import PENS
 from studio.i18n import LANGUAGES, texts
+
+if TYPE_CHECKING:
+    from studio.core.gallery.inputs import Input
+    from studio.core.services import Studio
+    from studio.page.widgets import Visitor
 
 OFFERED = "offered:"
 UNSENT = "unsent"  # in the place of an id: what is on the canvas has not reached the server
@@ -66,6 +72,19 @@ def canvas(name: str, **options: Any) -> gr.HTML:
         elem_id=name,
         **options,
     )
+
+
+def bring_from_gallery(studio: Studio, visitor: Visitor, *pictures: str) -> list[Input]:
+    """Pictures of the visitor's gallery, brought in; a toast says what was changed of them.
+
+    Raises:
+        UserError: as :meth:`studio.core.gallery.inputs.Inputs.from_gallery` does.
+    """
+    brought = [studio.inputs.from_gallery(visitor.owner.id, picture) for picture in pictures]
+    said = dict.fromkeys(visitor.say(note) for each in brought for note in each.notes)
+    if said:
+        gr.Info("<br>".join(map(escape, said)), title="")
+    return brought
 
 
 def script(name: str) -> str:

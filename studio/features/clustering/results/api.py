@@ -285,7 +285,7 @@ def _write_temporary(home: Path, write: Callable[[Path], None]) -> Path:
         path.unlink(missing_ok=True)
         if is_full(error):  # nobody knows how much the whole would be
             raise DiskFull(
-                "The disk is full: {free} are free. Free some space, then send the job again.",
+                "The disk is full: {free} are free. Free some space, then try again.",
                 free=format_bytes(shutil.disk_usage(home).free),
             ) from error
         raise

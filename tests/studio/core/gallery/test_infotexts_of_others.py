@@ -198,7 +198,7 @@ def test_a_full_disk_is_said_and_leaves_no_file(tmp_path, monkeypatch, call, num
         save_png(image, path, WRITTEN)
     assert re.fullmatch(
         r"The disk is full: \d+ B are needed and [\d.]+ \w+ are free\. "
-        r"Free some space, then send the job again\.",
+        r"Free some space, then try again\.",
         str(caught.value),
     )
     assert list(path.parent.iterdir()) == []

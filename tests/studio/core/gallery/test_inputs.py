@@ -143,7 +143,7 @@ def test_a_full_disk_is_said_and_leaves_no_row(desk, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("studio.core.gallery.inputs.keep_input", full)
-    with pytest.raises(DiskFull, match="144 B are needed"):
+    with pytest.raises(DiskFull, match=r"144 B are needed .* Free some space, then try again\."):
         desk.inputs.bring(ANN, png())
     assert desk.inputs.list(ANN) == []
 
@@ -158,7 +158,15 @@ def save_picture(desk, owner, size=(40, 30)):
 
 def test_a_gallery_picture_is_brought_in(desk):
     kept = desk.inputs.from_gallery(ANN, save_picture(desk, ANN).id)
+    assert kept.notes == ()
     assert desk.inputs.open(ANN, kept.id).getpixel((0, 0)) == (0, 0, 255)
+
+
+def test_of_a_gallery_picture_that_is_made_smaller_it_is_said(desk):
+    kept = desk.inputs.from_gallery(ANN, save_picture(desk, ANN, (4096, 64)).id)
+    assert (kept.width, kept.height) == (2048, 32)
+    (note,) = kept.notes
+    assert "was made smaller, from 4096×64 to 2048×32 pixels" in str(note)
 
 
 def test_another_s_gallery_picture_is_not_found(desk):

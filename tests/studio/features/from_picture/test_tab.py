@@ -8,6 +8,7 @@ import gradio as gr
 import pytest
 
 from pipelines.core.errors import BadRequest, NotFound
+from pipelines.core.messages import Message
 from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.diffusion.control.requests import ControlUnit
 from pipelines.diffusion.from_picture.requests import FromPicture
@@ -45,7 +46,10 @@ def tab(tmp_path_factory) -> FromPictureTab:
         control=ControlCatalog(home),
         loras=SimpleNamespace(list=lambda owner: [], models=lambda owner: []),
         inputs=SimpleNamespace(
-            get=get, from_gallery=lambda owner, id: SimpleNamespace(id=f"copy of {id}")
+            get=get,
+            from_gallery=lambda owner, id: SimpleNamespace(
+                id=f"copy of {id}", notes=[Message("{id} shrank.", id=id[0])] * (id > "3")
+            ),
         ),
         gallery=SimpleNamespace(get=lambda owner, id: ROW),
         features=load_features(),
@@ -126,6 +130,15 @@ def test_several_pictures_are_changed_in_their_order_and_the_first_lies_on_the_c
     asked = tab.data(values(tab, canvas="", several=f"{MASK},c"))  # the paper was cleared
     assert (asked["from_picture"]["picture"], asked["pictures"]) == (MASK, ["c"])
     assert tab.data(values(tab, canvas=PICTURE))["pictures"] == []
+
+
+def test_what_was_changed_of_pictures_of_the_gallery_is_said_once(tab, monkeypatch):
+    said = []
+    monkeypatch.setattr("gradio.Info", lambda text, **more: said.append(text))
+    tab._take_pictures(["1", "4<", "4", "5"], VISITOR, [])
+    tab._take_picture("6", VISITOR, [])
+    tab._take_picture("2", VISITOR, [])
+    assert said == ["4 shrank.<br>5 shrank.", "6 shrank."]
 
 
 def test_several_pictures_of_the_gallery_come_in_up_to_a_number(tab):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import threading
 
 import pytest
@@ -13,7 +14,7 @@ from pipelines.core.errors import BadRequest, NotFound, Refused
 from studio.app import build_app, open_studio
 from studio.core.accounts.accounts import LOCAL_OWNER, Owner
 from tests.patience import wait_until
-from tests.studio.live import build_api, options_for, sentence, settings
+from tests.studio.live import build_api, options_for, sentence, settings, wait_for
 
 KIND = "text_to_image"
 ANN, BEN = Owner("ann", "Ann", False), Owner("ben", "Ben", False)
@@ -69,6 +70,34 @@ def test_a_program_is_answered_with_the_picture_or_with_a_sentence(studio):
         404,
         "Jobs of the kind grid cannot be painted live.",
     )
+
+
+def test_what_had_no_effect_is_said_beside_the_picture_in_ones_language(studio):
+    client = TestClient(build_api(studio), base_url="http://127.0.0.1")
+    odd = settings(prompt="a mug <hypernet:ёж:1> <wurst:b>", guidance=1, negative_prompt="fog")
+    answer = client.post("/api/v1/live/text_to_image", json=odd)
+    assert answer.status_code == 200
+    notes = json.loads(answer.headers["x-notes"])
+    queued = wait_for(client, client.post("/api/v1/jobs/text_to_image", json=odd).json()["id"])
+    assert notes == queued["result"]["notes"]
+    assert "<hypernet:ёж:1> was left out: Atelier has no hypernetworks." in notes
+    assert [note for note in notes if "Negative prompt was left out: the guidance is 1.0" in note]
+    chinese = {"Accept-Language": "zh"}
+    answer = client.post("/api/v1/live/text_to_image", json=odd, headers=chinese)
+    queued = client.get(f"/api/v1/jobs/{queued['id']}", headers=chinese).json()
+    assert json.loads(answer.headers["x-notes"]) == queued["result"]["notes"] != notes
+    plain = client.post("/api/v1/live/text_to_image", json=settings())
+    assert "x-notes" not in plain.headers
+
+
+def test_more_than_a_header_holds_is_counted(studio):
+    client = TestClient(build_api(studio), base_url="http://127.0.0.1")
+    odd = " ".join(f"<hypernet:{'ё' * 30}{number}:1>" for number in range(40))
+    answer = client.post("/api/v1/live/text_to_image", json=settings(prompt=odd))
+    notes = json.loads(answer.headers["x-notes"])
+    assert len(answer.headers["x-notes"]) <= 2000
+    assert notes[-1].startswith(f"{40 - len(notes) + 1} more: ")
+    assert notes[0].endswith("was left out: Atelier has no hypernetworks.")
 
 
 def test_pictures_of_others_are_not_found(studio):
