@@ -11,6 +11,7 @@ const OFFERED = "offered:"; // as in studio/page/components/canvas.py
 const UNSENT = "unsent"; // likewise
 const KEPT = `atelier-mask:${window.atelier?.person}:${NAME}`;
 const STEP = 1 / 128; // of the longer side: what the mask grows or shrinks by at once
+const STRIPE = 10; // CSS pixels from one stripe to the next
 const TURNS = 24; // directions into which it grows
 const BLURS = "filter" in CanvasRenderingContext2D.prototype; // Safari's does not
 
@@ -149,6 +150,20 @@ function blurMask(mask, sigma) {
   return result;
 }
 
+// White stripes within what is masked: red alone is not seen on what is red itself.
+function drawStripes(layer) {
+  const far = (STRIPE * layer.width) / (layer.clientWidth || layer.width);
+  const context = pen(layer, "source-atop");
+  context.strokeStyle = "white";
+  context.lineWidth = far / 4;
+  context.beginPath();
+  for (let from = far / 2; from < layer.width + layer.height; from += far) {
+    context.moveTo(from, 0);
+    context.lineTo(0, from);
+  }
+  context.stroke();
+}
+
 // Red where a picture is bright, of the canvas's size.
 function redOf(picture, width, height) {
   const result = bitmap(width, height);
@@ -203,6 +218,7 @@ function show() {
   }
   const sigma = stroke ? 0 : blurOnCanvas();
   pen(overlay, "copy").drawImage(BLURS ? blurMask(mask, sigma) : mask, 0, 0);
+  drawStripes(overlay);
   const onScreen = (sigma * overlay.clientWidth) / overlay.width;
   overlay.style.filter = BLURS || !onScreen ? "" : `blur(${onScreen}px)`;
   for (const [name, steps] of Object.entries({ undo: done, redo: undone })) {

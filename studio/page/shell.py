@@ -193,7 +193,9 @@ def _facts(studio: Studio, visitor: Visitor) -> list[tuple[str, str]]:
     titles = studio.features.titles(studio, visitor.owner.id)
     others = visitor.say("somebody's own model")
     loaded = [
-        titles.get(entry.name, others if studio.features.is_own(entry.name) else entry.name)
+        visitor.say(titles.get(entry.name, entry.name))
+        if entry.name in titles or not studio.features.is_own(entry.name)
+        else others
         for entry in studio.device.list_loaded()
     ]
     facts.append(("Loaded", ", ".join(loaded) or visitor.say("nothing yet")))

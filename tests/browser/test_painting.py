@@ -173,6 +173,7 @@ def test_a_grid_is_refused_for_its_last_cell_then_painted_cancelled_and_found_ag
     page = visit()
     page.get_by_role("tab", name="Grid").click()
     expect(page.locator("#compare-panel .empty, #compare-panel .sheet").first).to_be_visible()
+    expect(page.locator("#compare-forecast")).to_contain_text("pictures")  # nothing moved yet
     page.fill("#compare-prompt textarea", "a comparison")
     choose(page, "#compare-model", TINY)
     values = page.locator("#compare-x-values").locator("textarea, input").first

@@ -15,6 +15,7 @@ import pytest
 from pipelines.core import errors
 from pipelines.core.messages import Message
 from pipelines.dreambooth.requests import TrainingRequest
+from studio.core.gallery import infotext_change, infotext_details, infotext_parts
 from studio.features.training.training_form import EXPLAINED
 from studio.i18n import language_of, texts, translate
 from studio.page.widgets import shown_part
@@ -306,3 +307,12 @@ def test_reasons_that_fields_of_a_chat_model_s_file_give_have_chinese():
     ]
     assert raised
     assert {f"{text}." for text in raised} <= texts("zh").keys()
+
+
+def test_names_of_settings_in_files_have_chinese():
+    """Below a picture the page says them, as A1111 calls them, in the reader's language."""
+    names = infotext_change.NAMES | infotext_details.NAMES
+    names |= {*infotext_parts.HIRES, *infotext_parts.VARIATION, infotext_parts.DECODER}
+    names |= {"Init image size", "Init image hash", "Postprocess upscale by", "Template"}
+    names |= {f"{axis} {part}" for axis in "XYZ" for part in ("Type", "Values")}
+    assert names <= texts("zh").keys()

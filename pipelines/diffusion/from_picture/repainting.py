@@ -79,7 +79,7 @@ class Repainting:
         return torch.from_numpy(tiles.max(axis=(1, 3)).astype(np.float32) / 255)[None, None]
 
     def preview(self) -> Image.Image:
-        """What the painting begins with, reddened where something new comes."""
+        """What the painting begins with, striped in red where something new comes."""
         preview = self.base.copy()
         if self.mask is None:
             return preview
@@ -87,8 +87,7 @@ class Repainting:
         if self.padded:
             preview = preview.crop((0, 0, *mask.size))
         preview = preview.resize(mask.size)
-        red = Image.new("RGB", preview.size, "red")
-        preview.paste(red, mask=mask.point(lambda value: value // 2))
+        preview.paste(_stripes(preview.size), mask=mask.point(lambda value: value // 2))
         return preview
 
     def correct(self, painted: Image.Image) -> Image.Image:
@@ -254,6 +253,15 @@ def _fit(picture: Image.Image, size: tuple[int, int], mode: str) -> Image.Image:
     return Image.fromarray(
         cv2.copyMakeBorder(np.asarray(fitted), top, bottom, left, right, cv2.BORDER_REPLICATE)
     )
+
+
+def _stripes(size: tuple[int, int]) -> Image.Image:
+    """Red with white stripes: red alone is not seen on what is red itself."""
+    width, height = size
+    far = max(8, max(size) // 40)
+    along = np.add.outer(np.arange(height), np.arange(width)) % far
+    pixels = np.where(along[..., None] < far / 4, 255, (255, 0, 0)).astype(np.uint8)
+    return Image.fromarray(pixels)
 
 
 def _resize(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -153,14 +153,16 @@ def check_name(name: str) -> None:
     """Refuses what a list cannot be called.
 
     Raises:
-        BadRequest: it has other signs, or leads out of the folder.
+        BadRequest: it has other signs or none, or leads out of the folder.
     """
+    if not name:
+        raise BadRequest("A list of words needs a name. Write one.")
     fits = len(name) <= MAX_NAME and name.count("/") <= MAX_FOLDERS
     if not fits or not _NAME.fullmatch(name):
         raise BadRequest(
             "A list of words cannot be called {name}: take up to {limit} letters, digits, - and "
             "single _, with / for at most {folders} folders.",
-            name=name[:MAX_NAME] or '""',
+            name=name[:MAX_NAME],
             limit=MAX_NAME,
             folders=MAX_FOLDERS,
         )

@@ -192,7 +192,7 @@ class MaskForm:
         left, top, right, bottom = part.box
         what = "{part} pixels around the mask are painted at {size}."
         if asked.outpaint is not None and asked.area == "whole":
-            what = "The picture becomes {part} pixels large: what is red is painted."
+            what = "The picture becomes {part} pixels large: what is striped is painted."
         values = {"part": f"{right - left}×{bottom - top}", "size": f"{size[0]}×{size[1]}"}
         said = visitor.say(Message(what, **values))
         return (

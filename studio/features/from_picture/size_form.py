@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -37,7 +38,7 @@ class SizeForm:
     def draw(self) -> None:
         """The two buttons, the scale, and the place for what is said of the size."""
         with gr.Row():
-            self._like = self._button("Size from picture", "take-size")
+            self._like = self._button("The picture's proportions", "take-size")
             self._own = self._button("The picture's own size", "own-size")
         self._scale = gr.Slider(
             LEAST_SCALE,
@@ -48,6 +49,7 @@ class SizeForm:
             info=label("Sets width and height, as far as such sizes are painted."),
             elem_id=f"{self._prefix}scale",
         )
+        # Width and height are folded away.
         self._said = gr.HTML(elem_id=f"{self._prefix}size-said", visible=False)
 
     def _button(self, words: str, name: str) -> gr.Button:
@@ -62,6 +64,10 @@ class SizeForm:
         scaled = [model, canvas, self._scale]
         self._own.click(self._size_of, scaled, outputs, **QUIET)
         follow_newest([self._scale.input], self._size_of, scaled, outputs)
+        hide = f"() => ({json.dumps(gr.update(visible=False))})"
+        moved = [control.input for control in size] + [self._form.model_chosen.then]
+        for moment in moved:
+            moment(None, None, self._said, js=hide, **QUIET)
 
     def _size_like(self, model: Any, value: Any, request: gr.Request) -> list[Any]:
         """The picture's proportions, in as many pixels as the model is used to."""
@@ -72,7 +78,7 @@ class SizeForm:
             return self._refuse(error, visitor)
         entry = self._form.entry_of({"model": model}, visitor)
         size = size_like(picture, entry.native_size, size_step(entry))
-        return [*size, gr.update(visible=False)]
+        return [*size, self._say(_size_now(size), visitor)]
 
     def _size_of(self, model: Any, value: Any, scale: Any, request: gr.Request) -> list[Any]:
         """So many times the picture's own pixels, and what is to be said where that cannot be."""
@@ -84,14 +90,17 @@ class SizeForm:
         step = size_step(self._form.entry_of({"model": model}, visitor))
         size, bounded = scaled_size(picture, float(scale or 1), step)
         said = _remark(picture, float(scale or 1), size, bounded, step)
-        shown = "" if said is None else views.notice(said, visitor)
-        return [*size, gr.update(value=shown, visible=said is not None)]
+        return [*size, self._say(said, visitor)]
 
     def _size_on(self, value: Any, visitor: Visitor) -> tuple[int, int]:
         if not (picture := picture_on(value)):
             raise BadRequest(NOTHING)
         brought = self.studio.inputs.get(visitor.owner.id, picture)
         return brought.width, brought.height
+
+    @staticmethod
+    def _say(said: Message, visitor: Visitor) -> Any:
+        return gr.update(value=views.notice(said, visitor), visible=True)
 
     @staticmethod
     def _refuse(error: UserError, visitor: Visitor) -> list[Any]:
@@ -101,8 +110,8 @@ class SizeForm:
 
 def _remark(
     picture: tuple[int, int], scale: float, size: tuple[int, int], bounded: bool, step: int
-) -> Message | None:
-    """Why a size is not just so many times the picture's; None where it is."""
+) -> Message:
+    """The size, and why it is not just so many times the picture's where it is not."""
     wanted = tuple(round(side * scale) for side in picture)
     values = {"wanted": "{}×{}".format(*wanted), "size": "{}×{}".format(*size)}
     if bounded:
@@ -113,7 +122,11 @@ def _remark(
             **values,
         )
     if wanted == size:
-        return None
+        return _size_now(size)
     return Message(
         "Of {wanted} pixels it is {size}: sides are multiples of {step}.", step=step, **values
     )
+
+
+def _size_now(size: tuple[int, int]) -> Message:
+    return Message("It is {size} now.", size="{}×{}".format(*size))

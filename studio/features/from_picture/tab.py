@@ -130,7 +130,7 @@ class FromPictureTab(Tab):
                         "all_steps",
                         kind=gr.Radio,
                         choices=[
-                            (label("Where there are few"), ""),
+                            (label("Where steps are few"), ""),
                             (label("Yes"), "yes"),
                             (label("No"), "no"),
                         ],

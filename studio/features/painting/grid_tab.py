@@ -122,8 +122,10 @@ class GridTab(Tab):
             return (watch.last_request(visitor) or {}).get("base")
 
         self.form.listen(events, last_base)
-        events.fill(lambda visitor: self._open(watch.last_request(visitor), visitor),
-                     [*self._own, self._parts_said])  # fmt: skip
+        filled = events.fill(
+            lambda visitor: self._open(watch.last_request(visitor), visitor),
+            [*self._own, self._parts_said],
+        )
         inputs = [*self.form.inputs, *self._own]
         watch.connect(events, self._start, self.data, inputs)
         self._preset.input(
@@ -135,6 +137,9 @@ class GridTab(Tab):
         moved = [control.change for control in self._controls]
         moved += [self.form.controls[name].change for name in ("model", "steps")]
         follow_newest(moved, self._foretell, inputs, self._forecast)
+        # Who has no grid yet is shown the values that are there, and nothing moves.
+        for moment in (filled.then, self.form.opened.then):
+            moment(self._foretell, inputs, self._forecast, **QUIET)
         self.details.listen(exchange)
         outputs = [*self.form.outputs, *self._own, self._parts_said]
         exchange.take(SETTINGS, Taker(self.id, outputs, self._take), "compare")

@@ -175,13 +175,15 @@ def size_buttons(sizes: Sequence[int]) -> str:
     """A button with a dot for each size of a brush, in pixels of a canvas 512 pixels wide."""
     return "".join(
         f'<button type="button" data-size="{size}" title="{size} px" aria-label="{size} px">'
-        f'<i style="width:{_dot(size):.0f}px;height:{_dot(size):.0f}px"></i></button>'
-        for size in sizes
+        f'<i style="width:{dot:.0f}px;height:{dot:.0f}px"></i></button>'
+        for size, dot in zip(sizes, _dots(sizes), strict=True)
     )
 
 
-def _dot(size: int) -> float:
-    return min(22, 4 + size * 0.55)
+def _dots(sizes: Sequence[int]) -> list[float]:
+    """CSS pixels of the dots, no two alike: those of broad brushes are drawn smaller."""
+    scale = min(0.55, 18 / max(sizes))
+    return [4 + size * scale for size in sizes]
 
 
 def button(name: str, data: str, icons: Mapping[str, str] = ICONS) -> str:

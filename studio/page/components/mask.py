@@ -39,7 +39,7 @@ WORDS = {
     "grow": "Grow the mask",
     "shrink": "Shrink the mask",
     "alpha": "Mask what is transparent in the picture",
-    "state": "{percent} % of the picture may change: what is red.",
+    "state": "{percent} % of the picture may change: what is striped.",
     "none": "No mask: the whole picture may change.",
     "gone": "The mask is no longer here. Paint it again.",
     "offline": "The studio cannot be reached. Your mask is still here; try again in a moment.",

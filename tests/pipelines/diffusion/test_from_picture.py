@@ -69,6 +69,16 @@ def test_strength_0_is_the_picture_and_runs_nothing(cache, home, photo):
     assert not [each for each in events if isinstance(each, Progress) and each.step]
 
 
+def test_what_is_masked_is_seen_on_a_red_picture_too(home):
+    red = keep_input(home, "ada", Image.new("RGB", (120, 60), "red"))
+    asked = FromPicture(picture=red, mask=mask_with(home), mask_blur=0, strength=0.5)
+    shown = np.asarray(open_repainting(asked, (120, 60), home).preview(), int)
+    inside = shown[10:41, 30:71, 1]
+    assert inside.max() > 100 > inside.min()
+    shown[10:41, 30:71] = (255, 0, 0)
+    assert (shown == (255, 0, 0)).all()
+
+
 def test_a_file_says_which_picture_was_begun_from_by_size_and_a_hash_of_its_pixels(
     cache, home, photo
 ):
