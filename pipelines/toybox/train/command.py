@@ -17,6 +17,7 @@ the finished weights to ``assets/starter``.
     controlnet   a ControlNet on the trained base, for --condition sketch or depth
     adapter      a T2I-Adapter, likewise
     consistency  the sketch ControlNet once more, on what it paints itself
+    student      a LoRA of four steps without guidance, by --method consistency or matching
     export       write all of it as diffusers folders, with a model card
     card         write the model card again, with the scores beside it
     topologies   note anew how OpenVINO sees networks of the shipped shapes, after other shapes or
@@ -52,6 +53,7 @@ from pipelines.toybox.train import upscaler as train_upscaler
 from pipelines.toybox.train.model_card import SCORES, write_card
 from pipelines.toybox.train.render_shards import FIRST_SEED, Shards, make_shards
 from pipelines.toybox.train.run import Run
+from pipelines.toybox.train.student import distribution_matching, few_steps, latent_consistency
 from pipelines.toybox.vocabulary import FIRST_RELEASE, TRAINED
 
 RUNS = ("autoencoder", "text", "base", "judge")
@@ -62,6 +64,10 @@ CONTROLS = {  # work folder → method and condition
 }
 UPSCALER = Path("upscalers", "Toybox 2x.safetensors")
 RENDERS = {128: "renders", 256: "renders-256"}  # size → folder
+STUDENTS = {
+    "consistency": latent_consistency,
+    "matching": distribution_matching,
+}
 KINDS = {"first": FIRST_RELEASE, "all": TRAINED}
 
 
@@ -98,6 +104,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=64, help="samples a step")
     parser.add_argument(
         "--condition", choices=train_control.CONDITIONS, default="sketch", help="of control models"
+    )
+    parser.add_argument(
+        "--method", choices=sorted(STUDENTS), default="consistency", help="of the student"
     )
     parser.add_argument("--lr", type=float, default=1e-3, help="learning rate")
     parser.add_argument(
@@ -253,6 +262,30 @@ def _consistency(options) -> None:
         _print(line)
 
 
+def _student(options) -> None:
+    tokenizer, text_encoder, latents = _trained_parts(options)
+    run = Run(options.work / f"student-{options.method}", options.device)
+    base = train_unet.load_average(Run(options.work / "base"))
+    further = {}
+    if options.method == "matching" and (options.work / "student-consistency").exists():
+        further["begin"] = Run(options.work / "student-consistency")
+    for line in STUDENTS[options.method].train(
+        run,
+        base,
+        latents,
+        tokenizer,
+        text_encoder,
+        options.minutes,
+        options.batch,
+        options.lr,
+        options.anneal,
+        **further,
+    ):
+        _print(line)
+    base = train_unet.load_average(Run(options.work / "base"))
+    few_steps.save(Run(run.folder), base, run.folder)
+
+
 def _depth(options) -> None:
     run = Run(options.work / "depth", options.device)
     for line in train_depth.train(run, _shards(options), options.minutes, options.lr):
@@ -399,6 +432,7 @@ COMMANDS = {
     "controlnet": _control,
     "adapter": _control,
     "consistency": _consistency,
+    "student": _student,
     "export": _export,
     "card": lambda options: print(write_card(options.starter)),
     "topologies": _topologies,

@@ -13,7 +13,7 @@ import copy
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import diffusers
@@ -255,11 +255,17 @@ def sample(
     return ((y + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
-def paint_sheet(run: Run, unet, vae, tokenizer, text_encoder, size: int) -> Path:
-    """Held-out prompts as one picture, with the prompts in a text file beside it."""
+def paint_sheet(
+    run: Run, unet, vae, tokenizer, text_encoder, size: int, paint: Callable | None = None
+) -> Path:
+    """Held-out prompts as one picture, with the prompts in a text file beside it.
+
+    Args:
+        paint: what samples the network; :func:`sample` if left out.
+    """
     scenes = [held_out_scene(i, FIRST_RELEASE, 1 + i % 2) for i in range(SHEET)]
     prompts = [caption(scene, i, plain=True) for i, scene in enumerate(scenes)]
-    pictures = sample(unet, vae, tokenizer, text_encoder, prompts, size)
+    pictures = (paint or sample)(unet, vae, tokenizer, text_encoder, prompts, size)
     columns = min(8, SHEET)
     rows = math.ceil(len(pictures) / columns)
     sheet = pictures.reshape(rows, columns, size, size, 3).swapaxes(1, 2)

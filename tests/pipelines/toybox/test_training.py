@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import ControlNetModel, StableDiffusionPipeline, T2IAdapter, UNet2DConditionModel
+from safetensors.torch import load_file
 from spandrel import ModelLoader
 
 from pipelines.core.paths import ASSETS
@@ -25,6 +26,7 @@ from pipelines.toybox.train import unet as train_unet
 from pipelines.toybox.train import upscaler as train_upscaler
 from pipelines.toybox.train.render_shards import Shards, inverse_depth, make_shards
 from pipelines.toybox.train.run import Optimizers, Run
+from pipelines.toybox.train.student import few_steps
 from pipelines.toybox.vocabulary import FIRST_RELEASE, HELD_OUT, KINDS
 
 SECONDS = ["--minutes", "0.003", "--device", "cpu"]
@@ -71,6 +73,8 @@ def work(tmp_path_factory):
         ["upscaler", "--starter", str(ASSETS / "starter"), *SECONDS],
         ["controlnet", "--condition", "depth", "--batch", "2", *SECONDS],
         ["adapter", "--condition", "sketch", "--batch", "2", *SECONDS],
+        ["student", "--method", "consistency", "--batch", "2", *SECONDS],
+        ["student", "--method", "matching", "--batch", "2", *SECONDS],
         ["export", "--starter", "starter"],
     ):
         train.main([*command, "--work", str(folder / "work")])
@@ -165,6 +169,18 @@ def test_a_second_call_goes_on_where_the_first_ended(work):
     assert after.seconds > before.seconds
     moved = (after.get("unet")["conv_in.weight"] - weights).abs().max()
     assert 0 < moved < 0.05, "resumed from the weights, not from new ones"
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("method", ["consistency", "matching"])
+def test_a_student_lies_beside_its_training_as_others_read_loras(work, method):
+    run = Run(work / "work" / f"student-{method}")
+    weights = load_file(run.folder / few_steps.WEIGHTS)
+    assert run.samples > 0
+    trained = run.get("ema")
+    assert {name.removeprefix("unet.") for name in weights} == set(trained)
+    for name, tensor in weights.items():
+        assert torch.equal(tensor, trained[name.removeprefix("unet.")].half())
 
 
 @pytest.mark.deep
