@@ -77,6 +77,7 @@ from pipelines.diffusion import denoise as loop
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.from_picture.repainting import open_repainting
 from pipelines.diffusion.from_picture.requests import FromPicture
+from pipelines.diffusion.hires import passes
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.loading import Loader
 from pipelines.models.catalog import Catalog
@@ -178,7 +179,7 @@ def keep_outside(way: str) -> Iterator[None]:
         overwrite(scheduler, noise, beginning)
         return real(predict, scheduler, noise, arguments, beginning)
 
-    with patch.object(text_to_image, "denoise", denoise):
+    with patch.object(passes, "denoise", denoise):
         if way == "both":
             yield
         else:
