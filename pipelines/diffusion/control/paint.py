@@ -17,6 +17,7 @@ from pipelines.core.cache import ModelCache
 from pipelines.core.errors import BadRequest
 from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.messages import Message
+from pipelines.core.pictures.fitting import Box
 from pipelines.core.pictures.inputs import open_input
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.control.catalog import CACHE_PREFIX, ControlCatalog, does_not_fit
@@ -26,6 +27,7 @@ from pipelines.diffusion.control.requests import ControlRequest
 from pipelines.diffusion.control.steering import Steering, WorkingUnit
 from pipelines.diffusion.from_picture.outpainting import resize_to
 from pipelines.diffusion.from_picture.repainting import open_repainting
+from pipelines.diffusion.from_picture.requests import FromPicture
 from pipelines.diffusion.latents.decoders import with_decoder
 from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora.applied_loras import Apply
@@ -106,6 +108,19 @@ def paint_either(
     return engine(request, cache, stop, apply)
 
 
+def painted_part(
+    asked: FromPicture, size: tuple[int, int], home: Path
+) -> tuple[Box, tuple[int, int]] | tuple[()]:
+    """The part of a picture that is painted at ``size``, and the picture's size; () where all is.
+
+    Raises:
+        BadRequest, NotFound: as :func:`open_repainting` does.
+    """
+    if not asked.paints_a_part:
+        return ()
+    return open_repainting(asked, size, home).painted_box, open_input(home, asked.picture).size
+
+
 def _prepare(base: DiffusionModel) -> Iterator[Progress]:
     """Makes the network that units are joined into, where the UNet runs through OpenVINO."""
     if isinstance(base.unet, OpenVINOUNet) and not base.unet.can_be_steered:
@@ -127,10 +142,8 @@ def _maps(
     maps: dict[tuple[int, int], list[Image.Image]] = {size: []}
     if settings.hires is not None:
         maps[settings.hires.size_for(*size)] = []
-    asked, box, whole = settings.from_picture, None, None
-    if asked is not None and asked.paints_a_part:
-        box = open_repainting(asked, size, home).painted_box
-        whole = open_input(home, asked.picture).size
+    asked = settings.from_picture
+    painted = () if asked is None else painted_part(asked, size, home)
     for own_size, own in maps.items():
         # Control models take eight pixels for a latent, whatever the autoencoder makes of one.
         wide, high = (side * _PIXELS // factor for side in own_size)
@@ -139,7 +152,7 @@ def _maps(
             # that is painted, what cannot grow to the size's proportions is stretched.
             part = ()
             if unit.follows_along(asked):
-                part = (box, whole) if box is not None else ()
+                part = painted
                 laid = "stretch" if part else asked.fit
                 unit = unit.model_copy(update={"resize_mode": laid})
             for made in condition_map(unit, (wide, high), home, cache, stop, *part):

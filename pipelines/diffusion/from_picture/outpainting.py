@@ -11,7 +11,7 @@ from PIL import Image
 from pipelines.core.errors import BadRequest
 from pipelines.core.pictures.inputs import open_input
 from pipelines.diffusion.from_picture.mask import fill_masked
-from pipelines.diffusion.from_picture.requests import Outpaint
+from pipelines.diffusion.from_picture.requests import FromPicture, Outpaint
 from pipelines.diffusion.from_picture.sizes import PATCHES
 from pipelines.diffusion.picture_sides import LARGEST_SIDE, LEAST_SIDE
 from pipelines.diffusion.requests import TextToImageRequest
@@ -48,6 +48,18 @@ def painted_size(size: tuple[int, int]) -> tuple[int, int]:
     return width, height
 
 
+def size_for(asked: FromPicture, size: tuple[int, int], home: Path) -> tuple[int, int]:
+    """The size at which a change is painted: ``size``, or a picture's own that grows as a whole.
+
+    Raises:
+        BadRequest, NotFound: as :func:`extended_size` and :func:`open_input` do.
+    """
+    if asked.outpaint is None:
+        return size
+    grown = extended_size(asked.outpaint, open_input(home, asked.picture).size)
+    return size if asked.area == "masked" else painted_size(grown)
+
+
 def resize_to(request: TextToImageRequest, home: Path) -> TextToImageRequest:
     """The request with the size at which a picture that grows is painted.
 
@@ -57,10 +69,7 @@ def resize_to(request: TextToImageRequest, home: Path) -> TextToImageRequest:
     asked = request.from_picture
     if asked is None or asked.outpaint is None:
         return request
-    size = extended_size(asked.outpaint, open_input(home, asked.picture).size)
-    if asked.area == "masked":
-        return request
-    width, height = painted_size(size)
+    width, height = size_for(asked, (request.width, request.height), home)
     return request.model_copy(update={"width": width, "height": height})
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.core.errors import NotFound, Refused, validate
 from pipelines.core.events import Progress
+from pipelines.core.pictures.fitting import Box
 from pipelines.diffusion.control.conditions import condition_map
 from pipelines.diffusion.control.requests import ConditionRequest, ControlUnit
 from pipelines.diffusion.from_picture.requests import FromPicture
@@ -76,11 +77,14 @@ class Conditions:
         request: ConditionRequest,
         size: tuple[int, int],
         tell: Callable[[Progress], None] = lambda progress: None,
+        part: tuple[Box, tuple[int, int]] | tuple[()] = (),
     ) -> Image.Image:
         """The map of ``size`` (width, height), RGB.
 
         Args:
             tell: told the progress of loading and reading.
+            part: the part of the picture that is read, and the size of the picture that it is a
+                part of; none: all of it.
 
         Raises:
             BadRequest, NotFound, Refused: as for :meth:`check`, or nothing is drawn.
@@ -90,7 +94,7 @@ class Conditions:
         preprocessor = self.check(owner, request)
         slots = self._with_weights if preprocessor.weights else self._without_weights
         with slots.take(owner.id, WAIT_SECONDS):
-            made = condition_map(request, size, self._home, self._cache, threading.Event())
+            made = condition_map(request, size, self._home, self._cache, threading.Event(), *part)
             for event in made:
                 if isinstance(event, Progress):
                     tell(event)

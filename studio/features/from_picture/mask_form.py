@@ -16,6 +16,7 @@ from pipelines.diffusion.picture_sides import LARGEST_SIDE, LEAST_SIDE
 from studio.page import views
 from studio.page.components.canvas import picture_on
 from studio.page.components.mask import mask_layer, mask_on
+from studio.page.units.beside import PaintedPart
 from studio.page.widgets import QUIET, Visitor, follow_newest, from_field, help_text, label
 
 if TYPE_CHECKING:
@@ -126,6 +127,18 @@ class MaskForm:
         fields = dict(zip(FIELDS, values[: len(FIELDS)], strict=True))
         return {"mask": mask, "outpaint": outpaint, **fields}
 
+    @property
+    def painted_part(self) -> PaintedPart:
+        """Which part of a picture is painted, for what follows it."""
+        at = 1 + len(FIELDS)  # after the mask and its fields
+        paints = (
+            f'(values) => values[1 + {FIELDS.index("area")}] === "masked" && values[0] !== ""'
+            f" || values.slice({at}, {at + len(SIDES)}).some((side) => side > 0)"
+        )
+        return PaintedPart(
+            [self.layer, *self.inputs], paints, lambda values: self.data(values[1:], values[0])
+        )
+
     @staticmethod
     def fill(asked: Mapping[str, Any]) -> list[Any]:
         """Values of :attr:`inputs`; what ``asked`` does not name is at its default."""
@@ -180,15 +193,11 @@ class MaskForm:
 
     def _picture_of(self, asked: FromPicture, size: Sequence[int], visitor: Visitor) -> str:
         # The engine's modules bring torch, which the page does without.
-        from pipelines.diffusion.from_picture.outpainting import extended_size, painted_size
+        from pipelines.diffusion.from_picture.outpainting import size_for
         from pipelines.diffusion.from_picture.repainting import open_repainting
 
-        if asked.outpaint is not None:
-            brought = self.studio.inputs.get(visitor.owner.id, asked.picture)
-            grown = extended_size(asked.outpaint, (brought.width, brought.height))
-            if asked.area == "whole":
-                size = painted_size(grown)
-        part = open_repainting(asked, tuple(size), self.studio.home)
+        size = size_for(asked, tuple(size), self.studio.home)
+        part = open_repainting(asked, size, self.studio.home)
         left, top, right, bottom = part.box
         what = "{part} pixels around the mask are painted at {size}."
         if asked.outpaint is not None and asked.area == "whole":

@@ -137,7 +137,7 @@ class FromPictureTab(Tab):
                         value="",
                     )
                     self.noise.draw()
-                    self.units = UnitsBeside(self.studio, self.canvas)
+                    self.units = UnitsBeside(self.studio, self.canvas, self.mask.painted_part)
                     self.units.draw(self._fit)
                     self.form.draw_rest()
             with gr.Column(scale=6, min_width=320, elem_classes="results"):

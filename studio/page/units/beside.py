@@ -2,25 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from pipelines.core.errors import BadRequest
-from pipelines.diffusion.control.requests import MAX_UNITS, ControlUnit
+from pipelines.core.errors import BadRequest, validate
+from pipelines.core.events import Progress
+from pipelines.diffusion.control.requests import MAX_UNITS, ControlUnit, MapRequest
+from pipelines.diffusion.from_picture.requests import FromPicture
 from pipelines.models.catalog import ModelEntry
-from studio.page.components.canvas import canvas, offer_picture
+from studio.page.components.canvas import canvas, offer_picture, picture_on
 from studio.page.units.unit_form import UnitForm
 from studio.page.widgets import QUIET, Visitor, as_text, from_field, label
 
 if TYPE_CHECKING:
+    from PIL import Image
+
+    from studio.core.accounts.accounts import Owner
     from studio.core.services import Studio
 
 PREFIX = "change-"
 FURTHER = ("Second picture", "Third picture")
 NOTHING, ITSELF, ANOTHER = "nothing", "itself", "another"
+# What a unit's map depends on, as one text; empty where nothing is followed. The mask is a part of
+# it where the picture is followed that is painted, and only a part of that is.
+_WANTED_JS = """(paints, count, ...values) => {
+  const [part, rest] = [values.slice(0, count), values.slice(count)];
+  const [, , source, along] = rest;
+  if (source === %s) return "";
+  const follows = source === %s || along;
+  return JSON.stringify([follows && paints(part) ? part : [], rest]);
+}"""
 _CHOICES = (("None", NOTHING), ("The picture itself", ITSELF), ("Another picture", ANOTHER))
+
+
+@dataclass(frozen=True, slots=True)
+class PaintedPart:
+    """The controls that say which part of a picture is painted.
+
+    Attributes:
+        inputs: those.
+        paints_js: JavaScript, their values → whether it is a part, or more than the picture.
+        data: their values → fields of a :class:`FromPicture`.
+    """
+
+    inputs: Sequence[Any]
+    paints_js: str
+    data: Callable[[Sequence[Any]], dict[str, Any]]
 
 
 class UnitBeside(UnitForm):
@@ -31,13 +63,19 @@ class UnitBeside(UnitForm):
         number: 1, 2 or 3.
         painted: the canvas of the picture that is changed.
         fit: how that is fitted to the result.
+        part: which part of it is painted.
     """
 
     def __init__(
-        self, studio: Studio, number: int, painted: gr.HTML, fit: gr.components.Component
+        self,
+        studio: Studio,
+        number: int,
+        painted: gr.HTML,
+        fit: gr.components.Component,
+        part: PaintedPart,
     ) -> None:
         super().__init__(studio, number, PREFIX)
-        self._painted, self._fitted = painted, fit
+        self._painted, self._fitted, self._part = painted, fit, part
 
     @property
     def outputs(self) -> list[Any]:
@@ -49,7 +87,11 @@ class UnitBeside(UnitForm):
 
     @property
     def _of_map(self) -> list[gr.components.Component]:
-        return [self._painted, self._fitted, *super()._of_map]
+        return [*self._part.inputs, self._painted, self._fitted, *super()._of_map]
+
+    def draw_wanted(self) -> None:
+        """What nobody sees, and what tells of itself even where all is folded away."""
+        self._wanted = gr.Textbox("", visible="hidden", elem_id=f"{self.name}-wanted")
 
     def draw(self) -> None:
         """All controls; they are seen once there is something to follow."""
@@ -81,9 +123,23 @@ class UnitBeside(UnitForm):
         shown = [self._own, self._steers, self._resize]
         self._source.input(_show, self._source, shown, **QUIET)
 
-    def _further_moments(self) -> list[Any]:
-        moments = [each.input for each in (self._source, self._along, self._painted)]
-        return [*moments, self._fitted.change]
+    def _read_at(self, moments: Sequence[Any]) -> None:
+        # The server is asked where the map may be another one: not for each line of a mask or a
+        # drawing that no unit follows.
+        own = [each.input for each in (self._source, self._along, self._painted)]
+        layer, *rest = self._part.inputs
+        own += [layer.input, *(each.change for each in (self._fitted, *rest))]
+        gr.on([*moments, *own], None, self._of_map, self._wanted, js=self._wanted_js, **QUIET,
+              trigger_mode="multiple")  # fmt: skip
+        super()._read_at([self._wanted.change])
+
+    def read_after(self, event: gr.events.Dependency) -> None:
+        event.then(None, self._of_map, self._wanted, js=self._wanted_js, **QUIET)
+
+    @property
+    def _wanted_js(self) -> str:
+        js = _WANTED_JS % (json.dumps(NOTHING), json.dumps(ITSELF))
+        return f"(...values) => ({js})({self._part.paints_js}, {len(self._part.inputs)}, ...values)"
 
     def data(
         self, values: Sequence[Any], painted: str = "", fit: str = "crop"
@@ -115,6 +171,36 @@ class UnitBeside(UnitForm):
         if along or source == ITSELF:
             resize = fit
         return super()._condition([picture, preprocessor, resize, *parameters])
+
+    def _make_map(
+        self, values: Sequence[Any], owner: Owner, tell: Callable[[Progress], None], **options: Any
+    ) -> Image.Image | None:
+        count = len(self._part.inputs)
+        part, values = values[:count], values[count:]
+        painted, fit, source, along, *_ = values
+        if source == ITSELF or (source == ANOTHER and along):
+            options["lay_out"] = partial(self._lay_out, part, picture_on(painted), fit, owner)
+        return super()._make_map(values, owner, tell, **options)
+
+    def _lay_out(
+        self, part: Sequence[Any], painted: str, fit: Any, owner: Owner, wanted: MapRequest
+    ) -> tuple[MapRequest, tuple]:
+        """The map as the engine lays it out: cropped along with the picture that is changed."""
+        if not painted:
+            return wanted, ()
+        asked = validate(FromPicture, {"picture": painted, "fit": fit, **self._part.data(part)})
+        if not asked.paints_a_part:
+            return wanted, ()
+        for id in asked.inputs():
+            self.studio.inputs.get(owner.id, id)
+        # The engine's modules bring torch, which the page does without.
+        from pipelines.diffusion.control.paint import painted_part
+        from pipelines.diffusion.from_picture.outpainting import size_for
+
+        width, height = size_for(asked, wanted.size, self.studio.home)
+        laid = {"width": width, "height": height, "resize_mode": "stretch"}
+        found = painted_part(asked, (width, height), self.studio.home)
+        return wanted.model_copy(update=laid), found
 
     def fill(
         self,
@@ -150,13 +236,14 @@ class UnitsBeside:
     Args:
         studio: whose pictures, preprocessors and control models.
         painted: the canvas of the picture that is changed.
+        part: which part of it is painted.
 
     Attributes:
         canvases: their own.
     """
 
-    def __init__(self, studio: Studio, painted: gr.HTML) -> None:
-        self.studio, self._painted = studio, painted
+    def __init__(self, studio: Studio, painted: gr.HTML, part: PaintedPart) -> None:
+        self.studio, self._painted, self._part = studio, painted, part
         self._units: list[UnitBeside] = []
         self._folds: list[gr.Accordion] = []
 
@@ -168,9 +255,11 @@ class UnitsBeside:
         if self.studio.find("conditions") is None:
             return
         self._units = [
-            UnitBeside(self.studio, number, self._painted, fit)
+            UnitBeside(self.studio, number, self._painted, fit, self._part)
             for number in range(1, MAX_UNITS + 1)
         ]
+        for unit in self._units:
+            unit.draw_wanted()
         first, *further = self._units
         with gr.Accordion(
             label("Follow lines, depth or another picture"), open=False, elem_id=f"{PREFIX}units"

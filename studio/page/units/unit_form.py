@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,9 @@ from studio.page.units import map_views
 from studio.page.widgets import QUIET, Visitor, follow_newest, from_field, label
 
 if TYPE_CHECKING:
+    from PIL import Image
+
+    from studio.core.accounts.accounts import Owner
     from studio.core.services import Studio
 
 LOOK_SECONDS = 0.3  # between two looks at a map that takes its time
@@ -180,14 +183,11 @@ class UnitForm:
         self._model.input(self._about, [base, self._preprocessor, self._model], self._fit, **raw)
         moments = [self.canvas.input, self._resize.input, width.change, height.change]
         moments += [control.input for control in self._parameters.controls]
-        follow_newest(
-            [*moments, *self._further_moments()], self._read, self._of_map, self.map,
-            preprocess=False,
-        )  # fmt: skip
+        self._read_at(moments)
 
-    def _further_moments(self) -> list[Any]:
-        """Events after which the map is another one."""
-        return []
+    def _read_at(self, moments: Sequence[Any]) -> None:
+        """Make the map anew at these events."""
+        follow_newest(moments, self._read, self._of_map, self.map, preprocess=False)
 
     def read_after(self, event: gr.events.Dependency) -> None:
         """Make the map anew when an event has changed the controls but the picture.
@@ -364,32 +364,44 @@ class UnitForm:
     async def _read(self, request: gr.Request, *values: Any) -> AsyncIterator[str]:
         """The map, and before it how its making goes."""
         visitor = Visitor.of(request)
-        *picture, width, height = values
         try:
-            fields = self._condition(picture)
-            if not fields["picture"]:
-                yield map_views.no_map(visitor.say(_NO_MAP))
-                return
-            wanted = validate(MapRequest, {**fields, "width": width, "height": height})
             newest: list[Progress] = []
             making = asyncio.ensure_future(
                 anyio.to_thread.run_sync(
-                    partial(
-                        self.studio.find("conditions").map,
-                        visitor.owner,
-                        wanted,
-                        wanted.size,
-                        newest.append,
-                    )
+                    partial(self._make_map, values, visitor.owner, newest.append)
                 )
             )
             while not making.done():
                 await asyncio.wait({making}, timeout=LOOK_SECONDS)
                 if not making.done() and newest and newest[-1].note is not None:
                     yield views.notice(newest[-1].note, visitor)
-            yield map_views.condition(await making, visitor)
+            made = await making
+            if made is None:
+                yield map_views.no_map(visitor.say(_NO_MAP))
+            else:
+                yield map_views.condition(made, visitor)
         except UserError as error:
             yield views.error(error.message, visitor)
+
+    def _make_map(
+        self,
+        values: Sequence[Any],
+        owner: Owner,
+        tell: Callable[[Progress], None],
+        lay_out: Callable[[MapRequest], tuple[MapRequest, tuple]] = lambda wanted: (wanted, ()),
+    ) -> Image.Image | None:
+        """The map that values of :attr:`_of_map` ask for; None where there is no picture.
+
+        Args:
+            lay_out: the map as it is to be made, and which part of the picture is read for it.
+        """
+        *picture, width, height = values
+        fields = self._condition(picture)
+        if not fields["picture"]:
+            return None
+        wanted = validate(MapRequest, {**fields, "width": width, "height": height})
+        wanted, part = lay_out(wanted)
+        return self.studio.find("conditions").map(owner, wanted, wanted.size, tell, part)
 
     def _base(self, name: Any) -> ModelEntry:
         return self.studio.catalog.get(str(name))
