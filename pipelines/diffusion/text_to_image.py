@@ -51,6 +51,7 @@ from pipelines.diffusion.hires.second_pass import (
 from pipelines.diffusion.latents.coding import decode, encode_picture
 from pipelines.diffusion.latents.decoders import fast_decoder, missing_decoder, with_decoder
 from pipelines.diffusion.latents.overflow import overflow
+from pipelines.diffusion.latents.stopping import watch_stop
 from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora.applied_loras import Apply
 from pipelines.diffusion.lora.apply import Applied, apply_loras
@@ -407,7 +408,8 @@ def _with_previews(
         while True:
             if stop.is_set():
                 raise Stopped
-            step, total, seen = next(batch)
+            with watch_stop(stop):
+                step, total, seen = next(batch)
             # Not while a prompt is encoded.
             if seen is not None or step > reached:
                 reached = max(reached, step)

@@ -21,6 +21,7 @@ from pipelines.diffusion.details.finding import Part, find_parts
 from pipelines.diffusion.from_picture.outpainting import resize_to
 from pipelines.diffusion.from_picture.repainting import open_repainting
 from pipelines.diffusion.from_picture.requests import FromPicture
+from pipelines.diffusion.latents.stopping import watch_stop
 from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.requests import MAX_SEED, TextToImageRequest
 
@@ -193,7 +194,8 @@ def _repaint(
         while True:
             if stop.is_set():
                 raise Stopped
-            step, total, preview = next(batch)
+            with watch_stop(stop):
+                step, total, preview = next(batch)
             shown = preview if isinstance(preview, Image.Image) else None
             yield Progress(step, total, shown)
     except StopIteration as end:

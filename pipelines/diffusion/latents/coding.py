@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from pipelines.diffusion.latents.stopping import stop_within
 from pipelines.diffusion.loading import DiffusionModel, tile_for_size
 
 if TYPE_CHECKING:
@@ -58,9 +59,10 @@ def _decode_each(vae: Any, latents: torch.Tensor) -> torch.Tensor:
     Together, PyTorch's convolutions would sum in another order, and none would quite be what it is
     alone.
     """
-    return torch.cat(
-        [vae.decode(each.to(vae.dtype)).sample.float().cpu() for each in latents.split(1)]
-    )
+    with stop_within(vae):
+        return torch.cat(
+            [vae.decode(each.to(vae.dtype)).sample.float().cpu() for each in latents.split(1)]
+        )
 
 
 @torch.inference_mode()
@@ -89,7 +91,8 @@ def encode_pixels(model: DiffusionModel, pixels: torch.Tensor) -> torch.Tensor:
     video = hasattr(vae.config, "z_dim")  # as its kind calls its channels
     if video:  # a picture is one of a single frame
         pixels = pixels.unsqueeze(2)
-    latents = _mode(vae.encode(pixels.to(vae.dtype)))
+    with stop_within(vae):
+        latents = _mode(vae.encode(pixels.to(vae.dtype)))
     if not torch.isfinite(latents).all():
         dtype = vae.dtype
         vae.to(torch.float32)
