@@ -23,15 +23,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipelines.core.cache import ModelCache, Notes
-from pipelines.core.devices import dtype_for, pick_device
+from pipelines.core.cache import ModelCache
+from pipelines.core.devices import pick_device
 from pipelines.core.events import Picture
 from pipelines.core.paths import ASSETS
 from pipelines.diffusion import loading
-from pipelines.diffusion.loading import DiffusionModel, load, open_pipeline
+from pipelines.diffusion.loading import load
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.text_to_image import run
-from pipelines.models.catalog import Catalog, ModelEntry
+from pipelines.models.catalog import Catalog
 from pipelines.toybox.captions import caption
 from pipelines.toybox.judge import load_judge
 from pipelines.toybox.measure import Share, measuring_scenes, score
@@ -100,11 +100,14 @@ def main() -> None:
     }
     with tempfile.TemporaryDirectory() as home:
         catalog = Catalog(Path(home))
+        student = options.student and str(options.student.resolve())
         cache = ModelCache(
-            lambda name, device, notes: (
-                _with_student(catalog.get(name), device, notes, Path(home), options.student)
-                if options.student
-                else load(catalog.get(name), device, notes, offline=True, home=Path(home))
+            lambda name, device, notes: load(
+                catalog.get(name).model_copy(update={"lora": student}),
+                device,
+                notes,
+                offline=True,
+                home=Path(home),
             ),
             device=pick_device(None),
             budget_bytes=4 * 2**30,
@@ -156,19 +159,6 @@ def main() -> None:
             pictures = paint([prompt for prompt in OWN_WORDS for _ in range(8)], guidance)
             _sheet(pictures).save(options.sheet)
             print(f"\n{options.sheet}: a row each of " + "; ".join(OWN_WORDS))
-
-
-def _with_student(
-    entry: ModelEntry, device: str, notes: Notes, home: Path, lora: Path
-) -> DiffusionModel:
-    """The starter with a student's LoRA in its weights."""
-    pipe = open_pipeline(entry, dtype_for(device), notes, offline=True, home=home)
-    pipe.load_lora_weights(lora, local_files_only=True)
-    pipe.fuse_lora(components=["unet"])
-    pipe.unload_lora_weights()
-    model = DiffusionModel(entry, pipe, device, home=home)
-    model.accelerate(home / "networks", notes)
-    return model
 
 
 def _print_rows(things: int, ceilings: dict[str, Share], shares: dict[str, Share]) -> None:

@@ -21,15 +21,20 @@ _BLOCK = 2**20
 _writing = threading.Lock()
 
 
-def model_hash(path: Path, models: Path) -> str | None:
+def model_hash(path: Path, models: Path, lora: Path | None = None) -> str | None:
     """Of a single file or a diffusers folder; None where there are no weights.
 
     Large files take seconds, so what was found is kept in ``<models>/.hashes.json`` for as long as
     the files' sizes and times stay the same.
+
+    Args:
+        lora: the folder of one that is always in the weights.
     """
     files = _weights(path)
     if not files:
         return None
+    if lora is not None:
+        files = [*files, *sorted(lora.glob("*.safetensors"))]
     facts = [(str(each), each.stat().st_size, each.stat().st_mtime_ns) for each in files]
     key = json.dumps(facts)
     kept = models / KEPT

@@ -266,7 +266,7 @@ def load(
             model.accelerate(networks, notes)
         else:
             model.map_large_unet(large, networks)
-        model.hash = model_hash(place, home / "models")
+        model.hash = model_hash(place, home / "models", _lora_of(entry))
         return model
     except (RuntimeError, MemoryError) as error:
         if is_out_of_memory(error):
@@ -298,6 +298,10 @@ def open_pipeline(
             pipe = from_file(place, configs / entry.family, dtype)
         else:
             pipe = _from_folder(entry, place, dtype, parts or {})
+        if (lora := _lora_of(entry)) is not None:
+            pipe.load_lora_weights(lora, use_safetensors=True, local_files_only=True)
+            pipe.fuse_lora(components=["unet"])
+            pipe.unload_lora_weights()
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
@@ -333,6 +337,11 @@ def _place(entry: ModelEntry, notes: Notes, offline: bool, home: Path) -> Path:
     if source.hub is not None:
         return fetch(entry, home / HUB_FOLDER, notes, offline)
     return source.file or source.folder or ASSETS / source.asset
+
+
+def _lora_of(entry: ModelEntry) -> Path | None:
+    """The folder of the LoRA that is always in a model's weights; None where there is none."""
+    return None if entry.lora is None else ASSETS / entry.lora
 
 
 def expected_bytes(entry: ModelEntry, device: str, budget_bytes: int) -> int:

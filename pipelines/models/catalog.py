@@ -82,6 +82,8 @@ class ModelEntry(BaseModel):
             can be named: ``toybox``; None for models that have read more than can be listed.
         autoencoder: the folder under ``assets/`` with one of factor 16 that stands in for the
             model's own of factor 8, for pictures of twice the size from the same latents.
+        lora: the folder under ``assets/`` with a LoRA that is always in the U-Net's weights: what
+            makes of a base a model of few steps.
         strengths: the file under ``assets/`` that says what each strength of image-to-image does
             to pictures of this model; None where nobody has measured it.
         negative_prompt_used: False for models without classifier-free guidance.
@@ -109,6 +111,7 @@ class ModelEntry(BaseModel):
     description: str = ""
     words: Literal["toybox"] | None = None
     autoencoder: str | None = None
+    lora: str | None = None
     strengths: str | None = None
     negative_prompt_used: bool = True
     references: int = 0

@@ -63,6 +63,7 @@ CONTROLS = {  # work folder → method and condition
     for condition in train_control.CONDITIONS
 }
 UPSCALER = Path("upscalers", "Toybox 2x.safetensors")
+STUDENT = "turbo"
 RENDERS = {128: "renders", 256: "renders-256"}  # size → folder
 STUDENTS = {
     "consistency": latent_consistency,
@@ -106,7 +107,10 @@ def main(arguments: list[str] | None = None) -> None:
         "--condition", choices=train_control.CONDITIONS, default="sketch", help="of control models"
     )
     parser.add_argument(
-        "--method", choices=sorted(STUDENTS), default="consistency", help="of the student"
+        "--method",
+        choices=sorted(STUDENTS),
+        default="consistency",
+        help="student, export: how the student learns",
     )
     parser.add_argument("--lr", type=float, default=1e-3, help="learning rate")
     parser.add_argument(
@@ -329,10 +333,12 @@ def _export(options) -> None:
         train_depth.save(depth, options.starter / "depth")
     if (upscaler := Run(options.work / "upscaler")).samples:
         train_upscaler.save(upscaler, options.starter / UPSCALER)
+    unet = train_unet.load_average(Run(options.work / "base"))
     for name, (method, _) in CONTROLS.items():
         if (control := Run(options.work / name)).samples:
-            unet = train_unet.load_average(Run(options.work / "base"))
             train_control.save(control, method, unet, options.starter / name)
+    if (student := Run(options.work / f"student-{options.method}")).samples:
+        few_steps.save(student, unet, options.starter / STUDENT)
     before = options.starter / "training.json"
     known = json.loads(before.read_text()) if before.exists() else {}
     # Trainings that go on elsewhere may have made fewer again than the earlier ones had.
@@ -341,7 +347,8 @@ def _export(options) -> None:
     facts = {"kinds": FIRST_RELEASE, "first_seed": FIRST_SEED, "renders": renders}
     logs = options.starter / "logs"
     logs.mkdir(parents=True, exist_ok=True)
-    for name in (*RUNS, "decoder", "decoder-256", "segmenter", "depth", "upscaler", *CONTROLS):
+    further = ("decoder", "decoder-256", "segmenter", "depth", "upscaler", student.folder.name)
+    for name in (*RUNS, *further, *CONTROLS):
         run = Run(options.work / name)
         if not run.samples:
             continue
@@ -387,6 +394,10 @@ def _adopt(options) -> None:
             network = kind.from_pretrained(folder).float()
             parts[name] = {"network": network, "ema": network}
     facts = json.loads((options.starter / "training.json").read_text())
+    for method in STUDENTS:
+        if (name := f"student-{method}") in facts:
+            student = few_steps.load(unet, options.starter / STUDENT)
+            parts[name] = {"student": student, "ema": student}
     if "decoder" in facts:  # which had the last word on the autoencoder's weights
         parts["decoder"] = parts["autoencoder"]
     for name, modules in parts.items():

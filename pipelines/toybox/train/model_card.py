@@ -74,6 +74,8 @@ _PARTS = {  # name in training.json → folder, class, what it was trained on
     "segmenter": ("segmenter", "cuts toys out to measure their shape", "renders of 256 pixels"),
     "depth": ("depth", "`DepthEstimator`, near is bright", "renders"),
     "upscaler": ("upscalers", "`SRVGGNetCompact`, pictures ×2", "crops of renders"),
+    "student-consistency": ("turbo", "LoRA for four steps (LCM)", "noised latents"),
+    "student-matching": ("turbo", "LoRA for four steps (DMD2)", "its own latents"),
     "controlnet-sketch": ("controlnet-sketch", "`ControlNetModel`", "drawings"),
     "controlnet-depth": ("controlnet-depth", "`ControlNetModel`", "depth maps"),
     "adapter-sketch": ("adapter-sketch", "`T2IAdapter`", "drawings"),

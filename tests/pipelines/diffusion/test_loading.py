@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers.training_utils import _collate_lora_metadata
+from peft import LoraConfig, get_peft_model_state_dict
 from PIL import Image
 from safetensors.torch import save_file
 from spandrel.architectures.Compact import Compact
@@ -121,6 +123,39 @@ def test_the_shipped_autoencoder_for_256_pixels_has_the_latents_of_that_for_128(
         torch.testing.assert_close(
             halve(large).decode(latents).sample, small.decode(latents).sample, atol=0.02, rtol=0
         )
+
+
+def test_a_lora_that_belongs_to_a_model_is_in_its_weights_and_in_its_hash(tmp_path, monkeypatch):
+    twin = starter()
+    folder = tmp_path / "assets" / "starter" / "base"
+    twin.save_pretrained(folder)
+    shutil.copytree(folder, tmp_path / "models" / "copy")  # before it has a LoRA
+    targets = ["to_q", "to_v", "conv1", "conv", "time_emb_proj"]
+    twin.unet.add_adapter(LoraConfig(r=4, lora_alpha=2, target_modules=targets))
+    with torch.no_grad():
+        for name, weight in twin.unet.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(0, 0.1)
+    twin.save_lora_weights(
+        tmp_path / "assets" / "starter" / "fast",
+        unet_lora_layers=get_peft_model_state_dict(twin.unet),
+        **_collate_lora_metadata({"unet": twin.unet}),
+    )
+    monkeypatch.setattr("pipelines.diffusion.loading.ASSETS", tmp_path / "assets")
+    plain = Catalog(tmp_path).get("starter")
+    entry = plain.model_copy(update={"lora": "starter/fast"})
+    model, base = (load(each, "cpu", quiet, True, tmp_path) for each in (entry, plain))
+    width = twin.unet.config.cross_attention_dim
+    x, words = torch.randn(1, twin.unet.config.in_channels, 8, 8), torch.randn(1, 7, width)
+    with torch.no_grad():
+        made, wanted, without = (
+            pipe.unet(x, torch.tensor(500), words).sample.float()
+            for pipe in (model.pipe, twin.to("cpu"), base.pipe)
+        )
+    torch.testing.assert_close(made, wanted, atol=1e-3, rtol=1e-3)
+    assert (made - without).abs().mean() > 0.01
+    assert base.hash == load(Catalog(tmp_path).get("copy"), "cpu", quiet, True, tmp_path).hash
+    assert model.hash != base.hash
 
 
 def test_a_copy_of_the_starter_among_ones_own_models_works(tmp_path):

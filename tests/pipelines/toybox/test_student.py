@@ -263,6 +263,9 @@ def test_a_saved_student_is_a_lora_that_diffusers_puts_into_the_base(parts, tmp_
     student = _change(make_student(base, rank=4))
     Run(tmp_path / "run").save(ema=Adapter(student))
     few_steps.save(Run(tmp_path / "run"), base, tmp_path)
+    again = few_steps.load(base, tmp_path).state_dict()
+    wanted = Adapter(student).state_dict()
+    torch.testing.assert_close(again, dict(wanted), atol=1e-3, rtol=1e-3)
     pipe = StableDiffusionPipeline(
         vae=latents.vae,
         text_encoder=text_encoder,
@@ -396,6 +399,11 @@ def test_the_critic_learns_to_tell_renders_from_what_is_painted(parts):
     by_chance = 2 * math.log(2)
     assert losses[0] == pytest.approx(by_chance, abs=0.1)
     assert np.mean(losses[-12:]) < 0.6 * by_chance
+    t, words = torch.full((2,), 50), torch.zeros(2, 77, 8)
+    pictures = torch.cat([lesson.samples.latents.batch([0]), _world().picture])
+    with torch.no_grad():
+        opinions = lesson.fake(Levels().add_noise(pictures, _noise(2), t), t, words)[1]
+    assert opinions[0] > 0 > opinions[1]
 
 
 def test_the_generator_is_led_to_what_the_teacher_paints(parts, monkeypatch):
@@ -404,6 +412,20 @@ def test_the_generator_is_led_to_what_the_teacher_paints(parts, monkeypatch):
     for _ in range(10):
         lesson.teach_generator(0.01)
     assert 0.15 < lesson.student.bias.item() < 0.25
+
+
+def test_the_generator_is_led_to_what_the_critic_takes_for_renders(parts, monkeypatch):
+    class Bright(nn.Module):
+        def forward(self, bottleneck):
+            return bottleneck.mean((1, 2, 3))
+
+    lesson = _lesson_of_worlds(parts)
+    lesson.fake.critic = Bright()
+    nn.init.ones_(lesson.fake.unet.mid_block.weight)
+    monkeypatch.setattr(matching, "PRAISE", 1)
+    for _ in range(5):  # both scores agree, so the critic alone decides
+        lesson.teach_generator(0.01)
+    assert lesson.student.bias.item() < -0.03, "a lower v paints a brighter picture"
 
 
 @pytest.mark.parametrize("method", [latent_consistency, matching])

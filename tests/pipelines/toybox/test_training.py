@@ -73,8 +73,8 @@ def work(tmp_path_factory):
         ["upscaler", "--starter", str(ASSETS / "starter"), *SECONDS],
         ["controlnet", "--condition", "depth", "--batch", "2", *SECONDS],
         ["adapter", "--condition", "sketch", "--batch", "2", *SECONDS],
-        ["student", "--method", "consistency", "--batch", "2", *SECONDS],
         ["student", "--method", "matching", "--batch", "2", *SECONDS],
+        ["student", "--method", "consistency", "--batch", "2", *SECONDS],
         ["export", "--starter", "starter"],
     ):
         train.main([*command, "--work", str(folder / "work")])
@@ -225,12 +225,17 @@ def test_adopting_the_export_gives_the_same_weights_and_counts(work):
         "depth",
         "controlnet-depth",
         "adapter-sketch",
+        "student-consistency",
     ):
         assert Run(work / "again" / name).samples == facts[name]["samples"]
     exported = PatchAutoencoder.from_pretrained(work / "starter" / "base" / "vae").state_dict()
     adopted = Run(work / "again" / "autoencoder").get("model")
     for name, tensor in exported.items():
         assert torch.equal(tensor.float(), adopted[name])
+    student = load_file(work / "starter" / train.STUDENT / few_steps.WEIGHTS)
+    adopted = Run(work / "again" / "student-consistency").get("student")
+    assert {name.removeprefix("unet.") for name in student} == set(adopted)
+    assert all(torch.equal(student[f"unet.{name}"].float(), adopted[name]) for name in adopted)
     with pytest.raises(SystemExit, match="holds a training already"):
         train.main(["adopt", "--work", str(work / "again"), "--starter", str(work / "starter")])
 

@@ -11,6 +11,7 @@ import torch
 from diffusers import DDIMScheduler, LCMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.training_utils import _collate_lora_metadata
 from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file
 
 from pipelines.toybox.train.run import Run, autocast
 from pipelines.toybox.train.unet import SCHEDULE
@@ -167,6 +168,17 @@ def save(run: Run, base: UNet2DConditionModel, folder: Path) -> None:
         weight_name=WEIGHTS,
         **_collate_lora_metadata({"unet": student}),
     )
+
+
+def load(base: UNet2DConditionModel, folder: Path) -> Adapter:
+    """The LoRA that :func:`save` has written, in a copy of ``base``."""
+    weights = {
+        name.removeprefix("unet."): each.float()
+        for name, each in load_file(folder / WEIGHTS).items()
+    }
+    adapter = Adapter(make_student(base, rank_of(weights)))
+    adapter.load_state_dict(weights)
+    return adapter
 
 
 def rank_of(weights: dict[str, torch.Tensor]) -> int:
