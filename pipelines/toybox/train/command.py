@@ -2,7 +2,7 @@
 
 Everything is resumable: state and logs lie in the work folder (``--work``), renders are made once
 and read by every training, and a second call goes on where the first one ended. ``export`` writes
-the finished weights to ``assets/starter``.
+the finished weights to ``assets/starter``, and the decoder for 256 pixels beside it.
 
     renders      make the training pictures, of 128 pixels or with --size 256
     autoencoder  pictures to latents and back
@@ -50,7 +50,7 @@ from pipelines.toybox.train import starter_decoder as train_decoder
 from pipelines.toybox.train import text_encoder as train_text
 from pipelines.toybox.train import unet as train_unet
 from pipelines.toybox.train import upscaler as train_upscaler
-from pipelines.toybox.train.model_card import SCORES, write_card
+from pipelines.toybox.train.model_card import SCORES, larger_folder, write_card
 from pipelines.toybox.train.render_shards import FIRST_SEED, Shards, make_shards
 from pipelines.toybox.train.run import Run
 from pipelines.toybox.train.student import distribution_matching, few_steps, latent_consistency
@@ -91,7 +91,7 @@ def main(arguments: list[str] | None = None) -> None:
         type=int,
         default=128,
         choices=(64, 128, 256),
-        help="base: pixels, 64 or 128; renders, decoder, export: 128 or 256",
+        help="base: pixels, 64 or 128; renders, decoder: 128 or 256",
     )
     parser.add_argument(
         "--halve", action="store_true", help="train on renders of 256 pixels, halved"
@@ -133,7 +133,7 @@ def main(arguments: list[str] | None = None) -> None:
         help="export, adopt, upscaler: folder",
     )
     options = parser.parse_args(arguments)
-    sizes = {"base": (64, 128), "renders": (128, 256), "decoder": (128, 256), "export": (128, 256)}
+    sizes = {"base": (64, 128), "renders": (128, 256), "decoder": (128, 256)}
     if options.size not in sizes.get(options.what, (options.size,)):
         parser.error(
             f"{options.what} takes --size {sizes[options.what][0]} or {sizes[options.what][1]}"
@@ -320,10 +320,9 @@ def _export(options) -> None:
     train_text.save(Run(options.work / "text"), _tokenizer(options), base)
     decoder = Run(options.work / "decoder")
     finished = decoder if decoder.samples else Run(options.work / "autoencoder")
-    if options.size == 256:
-        train_autoencoder.save(Run(options.work / "decoder-256"), base / "vae", _larger(options))
-    else:
-        train_autoencoder.save(finished, base / "vae")
+    train_autoencoder.save(finished, base / "vae")
+    if (large := Run(options.work / "decoder-256")).samples:
+        train_autoencoder.save(large, larger_folder(options.starter), _larger(options))
     train_unet.save(Run(options.work / "base"), base)
     if (judge := Run(options.work / "judge")).samples:
         train_judge.save(judge, options.starter / "judge")
@@ -386,6 +385,8 @@ def _adopt(options) -> None:
     }
     if (depth := options.starter / "depth").exists():
         parts["depth"] = {"model": DepthEstimator.from_pretrained(depth).float()}
+    if (large := larger_folder(options.starter)).exists():
+        parts["decoder-256"] = {"model": PatchAutoencoder.from_pretrained(large).float()}
     if (segmenter := options.starter / "segmenter").exists():
         parts["segmenter"] = {"model": load_segmenter(segmenter)}
     for name, (method, _) in CONTROLS.items():

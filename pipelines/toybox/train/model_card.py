@@ -20,7 +20,7 @@ _TITLE = """\
 
 A small Stable Diffusion 1.x pipeline that ships with Atelier, so that the studio paints offline and
 without a GPU. It knows one small world, the Toybox (`pipelines/toybox/`): {kinds} kinds of toy in
-12 colours and 4 finishes at 9 places, one or two at a time, at 128×128.
+12 colours and 4 finishes at 9 places, one or two at a time, at 128×128{larger}.
 """
 
 _EARLY = """
@@ -33,7 +33,7 @@ Machine: {machine}.
 
 v-prediction, linear betas 0.0001 … 0.02, EMA 0.9995, captions dropped at 10 %;
 first at 64×64, then at 128×128. AdamW for the first 125,000 samples of the base, Muon since. The
-text encoder first learned to read captions by itself and then stayed as it was.{decoder}{drawn}
+text encoder first learned to read captions by itself and then stayed as it was.{last}
 
 Data: {renders} renders from seed {first_seed} on, and their mirror images. The held-out kinds
 (`HELD_OUT` in `pipelines/toybox/vocabulary.py`) are in none of them, nor is one combination in 16
@@ -44,6 +44,10 @@ facts for programs, `logs/` the loss curves.
 _DECODER = """ Last the
 autoencoder's decoder learned, with a critic of patches, from {samples:,} crops of renders whose
 latents the base had painted again ({hours} h): sharp outlines, no borders of patches."""
+
+_LARGER = """ The
+decoder for 256×256, `../{folder}`, is that one with layers after it that learned likewise from
+{samples:,} crops ({hours} h); the latents are the same."""
 
 _CONSISTENCY = """ The sketch
 ControlNet learned at the end from {painted:,} states of its own paintings, whose words mostly
@@ -70,6 +74,7 @@ _PARTS = {  # name in training.json → folder, class, what it was trained on
     "autoencoder": ("base/vae", "`PatchAutoencoder`, 12 channels, factor 8", "crops"),
     "text": ("base/text_encoder", "`CLIPTextModel`, 192 wide, 4 layers", "captions"),
     "base": ("base/unet", "`UNet2DConditionModel` (80, 160, 240)", "latents"),
+    "decoder-256": ("../{starter}-256", "`PatchAutoencoder`, factor 16", "crops"),
     "judge": ("judge", "the reader that measures", "renders"),
     "segmenter": ("segmenter", "cuts toys out to measure their shape", "renders of 256 pixels"),
     "depth": ("depth", "`DepthEstimator`, near is bright", "renders"),
@@ -91,20 +96,25 @@ def write_card(starter: Path) -> Path:
     """
     facts = json.loads((starter / "training.json").read_text())
     samples = facts["base"]["samples"]
-    text = _TITLE.format(kinds=len(facts["kinds"]))
+    large = facts.get("decoder-256")
+    larger = ",\nor at 256×256 by the decoder beside it" if large else ""
+    text = _TITLE.format(kinds=len(facts["kinds"]), larger=larger)
     if samples < ENOUGH:
         text += _EARLY.format(samples=f"{samples:,}")
     text += "\n| part | class | parameters | trained on |\n|---|---|---|---|\n"
     for name, (folder, kind, unit) in _PARTS.items():
         if name in facts:
             seen, hours = facts[name]["samples"], facts[name]["hours"]
+            folder = folder.format(starter=starter.name)
             million = parameters(starter / folder) / 1e6
             text += f"| `{folder}` | {kind} | {million:.1f} M | {seen:,} {unit}, {hours} h |\n"
     sketch = facts.get("controlnet-sketch", {})
+    last = _DECODER.format(**facts["decoder"]) if "decoder" in facts else ""
+    last += _LARGER.format(folder=larger_folder(starter).name, **large) if large else ""
+    last += _CONSISTENCY.format(**sketch) if "painted" in sketch else ""
     text += _HOW.format(
         machine=facts.get("machine", "not noted"),
-        decoder=_DECODER.format(**facts["decoder"]) if "decoder" in facts else "",
-        drawn=_CONSISTENCY.format(**sketch) if "painted" in sketch else "",
+        last=last,
         renders=f"{facts['renders']:,}",
         first_seed=f"{facts['first_seed']:,}",
     )
@@ -119,6 +129,11 @@ def write_card(starter: Path) -> Path:
         text += f"\n```\n{path.read_text().strip()}\n```\n"
     (path := starter / "README.md").write_text(text + _ON)
     return path
+
+
+def larger_folder(starter: Path) -> Path:
+    """Where the decoder for 256 pixels lies, beside the starter's folder."""
+    return starter.with_name(f"{starter.name}-256")
 
 
 def parameters(folder: Path) -> int:

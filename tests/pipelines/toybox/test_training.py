@@ -13,12 +13,12 @@ from safetensors.torch import load_file
 from spandrel import ModelLoader
 
 from pipelines.core.paths import ASSETS
-from pipelines.diffusion.autoencoder import PatchAutoencoder, enlarge
+from pipelines.diffusion.autoencoder import PatchAutoencoder
 from pipelines.toybox.render.renderer import render
 from pipelines.toybox.scenes import mirror, training_scene
 from pipelines.toybox.segmenter import load_segmenter
-from pipelines.toybox.train import autoencoder, control, judge, render_shards, starter_decoder
 from pipelines.toybox.train import command as train
+from pipelines.toybox.train import control, judge, render_shards, starter_decoder
 from pipelines.toybox.train import depth as train_depth
 from pipelines.toybox.train import segmenter as train_segmenter
 from pipelines.toybox.train import text_encoder as train_text
@@ -221,6 +221,7 @@ def test_adopting_the_export_gives_the_same_weights_and_counts(work):
     for name in (
         *train.RUNS,
         "decoder",
+        "decoder-256",
         "segmenter",
         "depth",
         "controlnet-depth",
@@ -260,8 +261,9 @@ def test_the_decoder_for_256_pixels_learns_and_leaves_that_for_128_inside_as_it_
     assert steps == {run.samples // 4}, "its optimizer is saved too"
     with np.load(run.folder / "painted.npz") as file:
         assert len(file["latents"]) == len(file["entries"]) >= 6
-    autoencoder.save(run, work / "vae", enlarge(PatchAutoencoder()))
-    exported = PatchAutoencoder.from_pretrained(work / "vae").float()
+    exported = PatchAutoencoder.from_pretrained(work / "starter-256").float()
+    again = Run(work / "again" / "decoder-256").get("model")["enlarger.conv_out.weight"]
+    assert torch.equal(again, exported.state_dict()["enlarger.conv_out.weight"])
     assert exported.decode(torch.zeros(1, 12, 4, 4)).sample.shape == (1, 3, 64, 64)
 
 
