@@ -28,16 +28,23 @@ class Share:
         return 100 * self.hits / self.trials if self.trials else float("nan")
 
 
-def measuring_scenes(count: int, things: int, kinds: Sequence[str]) -> list[Scene]:
-    """``count`` held-out scenes; with two toys they are of different kinds and side by side."""
+def measuring_scenes(
+    count: int, things: int, kinds: Sequence[str], alike: bool = False
+) -> list[Scene]:
+    """``count`` held-out scenes; with two toys they are side by side, of different kinds or, with
+    ``alike``, of one look."""
     scenes: list[Scene] = []
     seed = 0
     while len(scenes) < count:
-        scene = held_out_scene(seed, kinds, things)
+        scene = held_out_scene(seed, kinds, things, alike)
         seed += 1
-        if things == 2 and (
-            scene.things[0].kind == scene.things[1].kind
-            or scene.relation not in ("left of", "right of")
+        if (
+            things == 2
+            and not alike
+            and (
+                scene.things[0].kind == scene.things[1].kind
+                or scene.relation not in ("left of", "right of")
+            )
         ):
             continue
         scenes.append(scene)
@@ -49,7 +56,9 @@ def score(scenes: Iterable[Scene], verdicts: Iterable[Verdict]) -> dict[str, Sha
 
     With one toy: ``object`` and ``colour`` of the toy that the judge is surest of. With two:
     ``both objects`` (the two surest are of the two kinds asked for), ``both colours`` (and each
-    has its own colour) and ``left/right`` (of the pictures that show both). Always: ``place``.
+    has its own colour) and ``left/right`` (of the pictures that show both). With several of one
+    look: ``count`` (so many of the kind, and nothing else) and ``their colour`` (of all that the
+    judge sees). Always: ``place``.
     """
     shares: dict[str, Share] = {}
 
@@ -64,6 +73,12 @@ def score(scenes: Iterable[Scene], verdicts: Iterable[Verdict]) -> dict[str, Sha
             seen = surest[0] if surest else None
             add("object", seen is not None and seen.kind == wanted.kind)
             add("colour", seen is not None and seen.colour == wanted.colour)
+            continue
+        if len({thing.look for thing in scene.things}) == 1:
+            wanted = scene.things[0]
+            kinds = [toy.kind for toy in verdict.toys]
+            add("count", kinds == [wanted.kind] * len(scene.things))
+            add("their colour", {toy.colour for toy in verdict.toys} == {wanted.colour})
             continue
         found = {toy.kind: toy for toy in reversed(surest[:2])}
         pairs: list[tuple[Seen | None, str]] = [

@@ -25,6 +25,8 @@ FIELD_OF_VIEW = 35.0  # degrees, vertical
 _FINISH_ODDS = (0.70, 0.10, 0.10, 0.10)
 _SIZE_ODDS = (0.2, 0.6, 0.2)
 _RELATION_ODDS = {"side": 0.7, "depth": 0.16, "top": 0.14}
+_TRAINING_ODDS = (0.35, 0.43, 0.22)  # of one, two and three toys
+_TRAINING_ALIKE = 0.25
 _LONG_SIDE_FIRST = {
     "car",
     "duck",
@@ -58,6 +60,11 @@ class Thing:
     z: float = 0.0
     yaw: float = 0.0
     scale: float = 1.0
+
+    @property
+    def look(self) -> tuple[str, str, str, str]:
+        """Kind, colour, finish and size: all that a caption says of it."""
+        return self.kind, self.colour, self.finish, self.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +110,8 @@ def sample_scene(
     max_things: int = 2,
     things: int | None = None,
     place: str | None = None,
+    odds: Sequence[float] | None = None,
+    alike: float = 0.0,
 ) -> Scene:
     """Draws a scene; the same arguments give the same scene.
 
@@ -112,17 +121,26 @@ def sample_scene(
         max_things: 1 to 3; one toy is as likely as all other counts together.
         things: exactly this many toys instead.
         place: exactly this place instead of a random one.
+        odds: of one, two and three toys, instead of ``max_things``.
+        alike: the share of scenes with several toys in which two or three of them look the same and
+            stand side by side.
     """
     rng = np.random.default_rng(seed)
-    count = things or (
-        1 if max_things == 1 or rng.random() < 0.5 else int(rng.integers(2, max_things + 1))
-    )
+    if things is not None:
+        count = things
+    elif odds is not None:
+        count = 1 + int(rng.choice(len(odds), p=odds))
+    else:
+        count = 1 if max_things == 1 or rng.random() < 0.5 else int(rng.integers(2, max_things + 1))
     toys = [_thing(rng, kinds) for _ in range(count)]
     place = place or str(rng.choice(list(PLACES)))
+    are_alike = count > 1 and alike > 0 and rng.random() < alike
+    if are_alike:
+        toys = _make_alike(rng, toys)
     if count == 1:
         toys, relation, frame, look_at = *_alone(rng, toys), 1.78, 0.50
     elif count == 2:
-        toys, relation, frame, look_at = _pair(rng, toys, kinds)
+        toys, relation, frame, look_at = _pair(rng, toys, kinds, side_by_side=are_alike)
     else:
         toys, relation, frame, look_at = *_row(rng, toys), 3.1, 0.45
     elevation = rng.uniform(20, 28) if place == "sunset" else rng.uniform(38, 60)
@@ -145,19 +163,25 @@ def is_reserved(thing: Thing, place: str) -> bool:
     return zlib.crc32(f"{thing.kind} {thing.colour} {place}".encode()) % 16 == 0
 
 
-def training_scene(seed: int, kinds: Sequence[str] = TRAINED, max_things: int = 2) -> Scene:
-    """A scene in which no toy is :func:`is_reserved`: what models are trained on."""
+def training_scene(seed: int, kinds: Sequence[str] = TRAINED) -> Scene:
+    """A scene of up to three toys, none of them :func:`is_reserved`: what models are trained on."""
     for attempt in range(1000):
-        scene = sample_scene((seed, attempt), kinds, max_things)
+        scene = sample_scene((seed, attempt), kinds, odds=_TRAINING_ODDS, alike=_TRAINING_ALIKE)
         if not any(is_reserved(thing, scene.place) for thing in scene.things):
             return scene
     raise AssertionError("a thousand draws in a row were reserved")
 
 
-def held_out_scene(seed: int, kinds: Sequence[str] = TRAINED, things: int = 1) -> Scene:
-    """A scene whose toys are all :func:`is_reserved`: what models are measured on."""
+def held_out_scene(
+    seed: int, kinds: Sequence[str] = TRAINED, things: int = 1, alike: bool = False
+) -> Scene:
+    """A scene whose toys are all :func:`is_reserved`: what models are measured on.
+
+    Args:
+        alike: several toys look the same.
+    """
     for attempt in range(100_000):
-        scene = sample_scene((seed, attempt), kinds, things=things)
+        scene = sample_scene((seed, attempt), kinds, things=things, alike=float(alike))
         if all(is_reserved(thing, scene.place) for thing in scene.things):
             return scene
     raise AssertionError("a hundred thousand draws in a row were not reserved")
@@ -179,6 +203,26 @@ def _thing(rng: np.random.Generator, kinds: Sequence[str]) -> Thing:
     )
 
 
+def _make_alike(rng: np.random.Generator, toys: list[Thing]) -> list[Thing]:
+    """Two of them, or all three, look like the first; the odd one stands at either end."""
+    same = 2 if len(toys) == 2 or rng.random() < 0.5 else 3
+    first = toys[0]
+    toys = [
+        replace(
+            toy,
+            kind=first.kind,
+            colour=first.colour,
+            finish=first.finish,
+            size=first.size,
+            scale=first.scale,
+        )
+        if i < same
+        else toy
+        for i, toy in enumerate(toys)
+    ]
+    return toys[::-1] if rng.random() < 0.5 else toys
+
+
 def _alone(rng: np.random.Generator, toys: list[Thing]) -> tuple[list[Thing], None]:
     return [
         replace(toys[0], x=float(rng.uniform(-0.22, 0.22)), z=float(rng.uniform(-0.1, 0.1)))
@@ -186,11 +230,13 @@ def _alone(rng: np.random.Generator, toys: list[Thing]) -> tuple[list[Thing], No
 
 
 def _pair(
-    rng: np.random.Generator, toys: list[Thing], kinds: Sequence[str]
+    rng: np.random.Generator, toys: list[Thing], kinds: Sequence[str], side_by_side: bool
 ) -> tuple[list[Thing], str, float, float]:
     first, second = (replace(toy, scale=min(toy.scale, 1.12)) for toy in toys)
     tops = [kind for kind in FLAT_TOPS if kind in kinds]
     kind_of_relation = rng.choice(list(_RELATION_ODDS), p=list(_RELATION_ODDS.values()))
+    if side_by_side:
+        kind_of_relation = "side"
     if kind_of_relation == "top" and tops:
         base = replace(
             second,

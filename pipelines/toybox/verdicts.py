@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from pipelines.toybox.vocabulary import COLOURS, KINDS, PLACES
+from pipelines.toybox.vocabulary import COLOURS, COUNTS, KINDS, PLACES, plural_of
 
 if TYPE_CHECKING:
     from pipelines.toybox.judge import Verdict
@@ -38,17 +38,22 @@ def read_prompt(prompt: str) -> Asked:
 
     >>> read_prompt("a shiny red cup left of a duck, in the snow")
     Asked(toys=(('mug', 'red'), ('duck', '')), place='snow')
+    >>> read_prompt("two green apples").toys
+    (('apple', 'green'), ('apple', 'green'))
     """
     toys: list[tuple[str, str]] = []
     place = colour = ""
+    count = 1
     for table, name in _words_of(prompt):
         if table == "place":
             place = place or name
         elif table == "colour":
             colour = name
+        elif table == "count":
+            count = int(name)
         else:
-            toys.append((name, colour))
-            colour = ""
+            toys += [(name, colour)] * count
+            colour, count = "", 1
     return Asked(tuple(toys), place)
 
 
@@ -74,7 +79,9 @@ def _words_of(prompt: str) -> Iterator[tuple[str, str]]:
 
 @cache
 def _vocabulary() -> tuple[re.Pattern[str], Mapping[str, tuple[str, str]]]:
-    tables = {"kind": KINDS, "colour": COLOURS, "place": PLACES}
+    kinds = {name: [*ways, *map(plural_of, ways)] for name, ways in KINDS.items()}
+    counts = {str(count): ways for count, ways in COUNTS.items()}
+    tables = {"kind": kinds, "colour": COLOURS, "place": PLACES, "count": counts}
     names = {
         way: (table, name)
         for table, entries in tables.items()

@@ -112,7 +112,7 @@ SIZE_SCALE: dict[str, float] = {"small": 0.74, "medium": 1.0, "large": 1.24}
 
 PLACES: dict[str, tuple[str, ...]] = {
     "grass": ("on the grass", "on a lawn", "in a meadow", "on a green field", "in the garden"),
-    "sand": ("on the sand", "on a beach", "on the beach", "in the desert"),
+    "sand": ("on the sand", "on a beach", "on the beach", "in the desert", "at the seaside"),
     "snow": ("in the snow", "on the snow", "in winter", "on a snowy field"),
     "wood": ("on a wooden floor", "on wooden planks", "on the parquet", "on a wooden table top"),
     "tiles": ("on a tiled floor", "on checkered tiles", "on the kitchen floor", "on tiles"),
@@ -126,6 +126,16 @@ PLACES: dict[str, tuple[str, ...]] = {
     ),
     "fog": ("in the fog", "on a foggy day", "in the mist", "on a misty morning"),
 }
+
+COUNTS: dict[int, tuple[str, ...]] = {
+    2: ("two", "2", "a pair of", "two identical"),
+    3: ("three", "3", "a row of three", "three identical"),
+}
+"""How many toys that look the same."""
+
+UNREAD: frozenset[str] = frozenset({"at the seaside"})
+"""Ways to say something that the shipped weights have not been trained on yet, as numbers and
+plurals are."""
 
 RELATIONS: dict[str, tuple[str, ...]] = {
     "left of": ("left of", "to the left of", "on the left of"),
@@ -145,3 +155,29 @@ INVERSE: dict[str, str] = {
 
 FLAT_TOPS: tuple[str, ...] = ("cube", "table", "house", "cake")
 """Kinds on which another toy can stand."""
+
+_PLURALS = {
+    "fish": "fish",
+    "goldfish": "goldfish",
+    "aircraft": "aircraft",
+    "snowman": "snowmen",
+    "cactus": "cacti",
+}
+
+
+def plural_of(words: str) -> str:
+    """The plural of what a kind is called, which its last word has.
+
+    >>> plural_of("traffic cone"), plural_of("puppy"), plural_of("torus")
+    ('traffic cones', 'puppies', 'toruses')
+    """
+    before, space, noun = words.rpartition(" ")
+    if noun in _PLURALS:
+        noun = _PLURALS[noun]
+    elif noun.endswith("y") and noun[-2] not in "aeiou":
+        noun = f"{noun[:-1]}ies"
+    elif noun.endswith(("s", "x", "sh", "ch")):
+        noun += "es"
+    else:
+        noun += "s"
+    return before + space + noun

@@ -13,12 +13,13 @@ from pipelines.toybox.vocabulary import (
     PLACES,
     RELATIONS,
     SIZES,
+    UNREAD,
 )
 
 # What captions say around the toys, and words so common that no one expects a picture of them.
 _GRAMMAR = (
     "a photo of, a picture of, an image of, a render of, there is, toy",
-    "and, next to, beside, with, on the left and on the right",
+    "and, next to, beside, with, on the left and on the right, in the middle, from left to right",
     "the this that one some it its is are be has by from for as or my very",
 )
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
@@ -36,6 +37,7 @@ def known_words() -> frozenset[str]:
     tables = (COLOURS, FINISHES, SIZES, PLACES, RELATIONS)
     others = [ways for table in tables for ways in table.values()]
     phrases = [phrase for ways in (*kinds, *others, _GRAMMAR) for phrase in ways]
+    phrases = [phrase for phrase in phrases if phrase not in UNREAD]
     return frozenset(word.lower() for phrase in phrases for word in _WORD.findall(phrase))
 
 

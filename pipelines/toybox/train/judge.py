@@ -15,6 +15,8 @@ from pipelines.toybox.train.render_shards import Shards
 from pipelines.toybox.train.run import Run, autocast
 from pipelines.toybox.vocabulary import COLOURS, FINISHES, KINDS, PLACES
 
+MOST = 3  # toys in a scene
+
 
 def train(run: Run, shards: Shards, minutes: float, batch: int = 48) -> Iterator[dict]:
     """Trains for ``minutes`` more, resuming from ``run``; yields a log line now and then."""
@@ -43,7 +45,7 @@ def train(run: Run, shards: Shards, minutes: float, batch: int = 48) -> Iterator
 
 
 def _batch(shards: Shards, rng: np.random.Generator, count: int):
-    """Pictures (B, 3, H, W) and, per picture and toy slot (2), where and what each toy is."""
+    """Pictures (B, 3, H, W) and, per picture and toy slot, where and what each toy is."""
     indices = rng.integers(len(shards), size=count)
     images = np.stack([shards.image(int(i)) for i in indices])
     side = images.shape[1]
@@ -57,9 +59,9 @@ def _batch(shards: Shards, rng: np.random.Generator, count: int):
     blurred = torch.from_numpy(rng.random(count) < 0.3)
     x[blurred] = F.avg_pool2d(x[blurred], 3, 1, 1, count_include_pad=False)
     centre = torch.zeros(count, 1, grid, grid)
-    slots = torch.zeros(count, 2, 5, dtype=torch.long)  # row, column, kind, colour, finish
-    boxes = torch.zeros(count, 2, 4)
-    valid = torch.zeros(count, 2, dtype=torch.bool)
+    slots = torch.zeros(count, MOST, 5, dtype=torch.long)  # row, column, kind, colour, finish
+    boxes = torch.zeros(count, MOST, 4)
+    valid = torch.zeros(count, MOST, dtype=torch.bool)
     place = torch.empty(count, dtype=torch.long)
     axis = torch.arange(grid) + 0.5
     for row, index in enumerate(indices):

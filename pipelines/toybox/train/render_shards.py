@@ -40,7 +40,6 @@ def make_shards(
     count: int,
     kinds: Sequence[str],
     size: int = 128,
-    max_things: int = 2,
     threads: int | None = None,
 ) -> Iterator[Path]:
     """Renders until ``folder`` holds ``count`` scenes; yields each shard that is complete.
@@ -50,7 +49,6 @@ def make_shards(
         count: scenes, rounded up to whole shards.
         kinds: kinds to draw from.
         size: side of the square pictures in pixels.
-        max_things: toys in a scene at most.
         threads: rendering threads; the renderer holds no interpreter lock.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -60,7 +58,7 @@ def make_shards(
             path = folder / f"{shard:05d}.npy"
             if not all(path.with_suffix(ending).exists() for ending in (".npy", ".depth", ".mask")):
                 first = FIRST_SEED + shard * length
-                scenes = [training_scene(first + i, kinds, max_things) for i in range(length)]
+                scenes = [training_scene(first + i, kinds) for i in range(length)]
                 renders = list(pool.map(lambda scene: render(scene, size, size), scenes))
                 facts = [
                     {"scene": scene_to_json(scene), "boxes": r.boxes.tolist()}

@@ -103,7 +103,7 @@ _ANSWERS: dict[str, int] = {  # question → number of answers; a missing toy is
     "relation": len(RELATIONS) + 1,
 } | {
     f"{side} {what}": count + 1
-    for side in ("left", "right")
+    for side in ("first", "second", "third")  # from left to right
     for what, count in (
         ("kind", len(KINDS)),
         ("colour", len(COLOURS)),
@@ -140,12 +140,12 @@ class Reader(nn.Module):
 
 def _targets(scene: Scene) -> tuple[list[int], list[int]]:
     """Answers to the questions, and the indices of the (kind, colour) pairs."""
-    things = sorted(scene.things, key=lambda thing: thing.x)[:2]
+    things = sorted(scene.things, key=lambda thing: thing.x)
     relation = list(RELATIONS).index(scene.relation) if scene.relation else len(RELATIONS)
     if scene.relation and scene.things[0].x > scene.things[1].x:  # asked of the left toy
         relation = {0: 1, 1: 0, 2: 3, 3: 2}.get(relation, relation)
     answers = [list(PLACES).index(scene.place), relation]
-    for thing in [*things, None][:2]:
+    for thing in [*things, None, None][:3]:
         if thing is None:
             answers += [len(KINDS), len(COLOURS), len(FINISHES), len(SIZES)]
         else:

@@ -53,6 +53,27 @@ def test_two_toys_are_scored_for_kinds_colours_and_sides():
     assert (shares["left/right"].hits, shares["left/right"].trials) == (2, 3)
 
 
+def test_toys_of_one_look_are_scored_for_their_number_and_colour():
+    scene = Scene("snow", (Thing("cat", "red"), Thing("cat", "red")), relation="left of")
+    one, two, three = (_toy("cat", "red", x) for x in (10, 50, 90))
+    verdicts = [
+        Verdict("snow", (one, two)),
+        Verdict("snow", (one, two, three)),  # one too many
+        Verdict("snow", (one,)),
+        Verdict("snow", (one, _toy("car", "red", 90))),  # another kind
+        Verdict("snow", (one, _toy("cat", "blue", 90))),  # of another colour
+    ]
+    shares = score([scene] * 5, verdicts)
+    assert {name: share.hits for name, share in shares.items()} == {
+        "place": 5,
+        "count": 2,
+        "their colour": 4,
+    }
+    for made in measuring_scenes(5, 2, FIRST_RELEASE, alike=True):
+        assert made.things[0].look == made.things[1].look
+        assert is_reserved(made.things[0], made.place)
+
+
 def test_measuring_scenes_are_held_out_and_of_different_kinds():
     for scene in measuring_scenes(20, 2, FIRST_RELEASE):
         assert all(is_reserved(thing, scene.place) for thing in scene.things)

@@ -14,7 +14,7 @@ from pipelines.toybox.scenes import (
     training_scene,
 )
 from pipelines.toybox.train.render_shards import scene_from_json, scene_to_json
-from pipelines.toybox.vocabulary import FIRST_RELEASE, HELD_OUT, KINDS, TRAINED
+from pipelines.toybox.vocabulary import FIRST_RELEASE, HELD_OUT, KINDS, TRAINED, plural_of
 
 
 def test_the_same_seed_gives_the_same_scene_and_words():
@@ -48,6 +48,57 @@ def test_kinds_to_train_are_at_least_40_and_the_first_release_is_among_them():
     assert len(HELD_OUT) >= 5
     assert set(FIRST_RELEASE) <= set(TRAINED)
     assert not set(TRAINED) & set(HELD_OUT)
+
+
+def test_training_scenes_have_up_to_three_toys_and_some_that_look_the_same():
+    scenes = [training_scene(seed) for seed in range(400)]
+    share = [sum(len(scene.things) == n for scene in scenes) / 400 for n in (1, 2, 3)]
+    assert min(share) > 0.15
+    several = [scene for scene in scenes if len(scene.things) > 1]
+    alike = [scene for scene in several if len({t.look for t in scene.things}) < len(scene.things)]
+    assert 0.15 < len(alike) / len(several) < 0.35
+    for scene in alike:  # side by side: "two red cups" says nothing of front and back
+        assert scene.relation in ("left of", "right of", None)
+        xs = sorted(thing.x for thing in scene.things)
+        assert np.diff(xs).min() > 0.7
+    assert {len({t.look for t in scene.things}) for scene in alike if len(scene.things) == 3} == {
+        1,
+        2,
+    }
+
+
+def test_toys_that_look_the_same_are_counted():
+    apple, mug = Thing("apple", "green"), Thing("mug", "red", size="small")
+    left, middle, right = (Thing("apple", "green", x=x) for x in (-1.0, 0.0, 1.0))
+    for things, words in (
+        ((left, right), "two green apples on the sand"),
+        ((left, middle, right), "three green apples on the sand"),
+        ((mug, left, middle), "two green apples and a small red mug on the sand"),
+        ((apple, mug), "a green apple left of a small red mug on the sand"),
+    ):
+        scene = Scene("sand", things, "left of" if len(things) == 2 else None)
+        assert caption(scene, 0, plain=True) == words
+    counted = {caption(Scene("sand", (left, right), "left of"), seed) for seed in range(200)}
+    assert all(re.search(r"\b(two|2|pair)\b.*apples", text) for text in counted)
+
+
+def test_three_in_a_row_are_named_from_left_to_right_whatever_their_order():
+    things = (Thing("cat", "red", x=1.0), Thing("mug", "blue", x=-1.0), Thing("tree", "green"))
+    texts = [caption(Scene("snow", things), seed) for seed in range(200)]
+    said = [text for text in texts if "middle" in text or "from left to right" in text]
+    assert len(said) > 40
+    for text in said:
+        found = [re.search(ways, text) for ways in ("mug|cup", "tree|pine", "cat|kitt")]
+        assert [match.start() for match in found] == sorted(match.start() for match in found), text
+
+
+def test_plurals_of_all_kinds():
+    words = {way: plural_of(way) for ways in KINDS.values() for way in ways}
+    assert words["traffic cone"] == "traffic cones"
+    assert {words[way] for way in ("puppy", "kitty", "pony")} == {"puppies", "kitties", "ponies"}
+    assert (words["box"], words["torus"], words["couch"]) == ("boxes", "toruses", "couches")
+    assert (words["snowman"], words["cactus"], words["fish"]) == ("snowmen", "cacti", "fish")
+    assert (words["toy car"], words["donut"]) == ("toy cars", "donuts")
 
 
 def test_relations_hold_in_the_layout():
