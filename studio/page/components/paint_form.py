@@ -412,9 +412,13 @@ def surprise() -> str:
     from pipelines.toybox.captions import caption
     from pipelines.toybox.scenes import sample_scene
     from pipelines.toybox.vocabulary import FIRST_RELEASE
+    from pipelines.toybox.words import unknown_words
 
-    seed = secrets.randbits(32)
-    return caption(sample_scene(seed, FIRST_RELEASE, max_things=2), seed)
+    while True:
+        seed = secrets.randbits(32)
+        prompt = caption(sample_scene(seed, FIRST_RELEASE, max_things=2), seed)
+        if not unknown_words(prompt):
+            return prompt
 
 
 def describe(description: Mapping[str, str]) -> I18nData | str:

@@ -6,16 +6,17 @@ import pytest
 
 from pipelines.toybox.captions import caption
 from pipelines.toybox.scenes import sample_scene
-from pipelines.toybox.vocabulary import FIRST_RELEASE, HELD_OUT, TRAINED
+from pipelines.toybox.vocabulary import FIRST_RELEASE, HELD_OUT, TRAINED, UNREAD
 from pipelines.toybox.words import known_words, unknown_words
 
 
 def test_no_word_of_a_training_caption_is_unknown():
     for seed in range(1500):
         scene = sample_scene(seed, FIRST_RELEASE, max_things=3)
-        if len({thing.look for thing in scene.things}) < len(scene.things):
-            continue  # the shipped weights have not read numbers yet
         words = caption(scene, seed)
+        are_counted = len({thing.look for thing in scene.things}) < len(scene.things)
+        if are_counted or any(phrase in words for phrase in UNREAD):
+            continue  # the shipped weights have not read them yet
         assert unknown_words(words) == [], words
 
 
