@@ -10,6 +10,7 @@ import gradio as gr
 from gradio.i18n import I18nData
 
 from pipelines.core.errors import UserError
+from pipelines.diffusion.from_picture.sizes import size_step
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.samplers import Sampler, samplers_in
 from pipelines.diffusion.styles import styles
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from studio.page.tab_events import TabEvents
 
 NO_STYLE = ""
+_SIDES = ("width", "height")
 DECODERS = (("Auto", "auto"), ("The model's own", "full"), ("Fast", "fast"))
 RANDOM = -1
 EXAMPLES = (
@@ -140,8 +142,8 @@ class PaintForm:
         with gr.Accordion(label("Advanced"), open=False, elem_id=f"{self.prefix}advanced"):
             self._draw("negative_prompt", lines=2, max_lines=8, elem_classes=DRAFT)
             with gr.Row():
-                self._draw("width", value=entry.native_size)
-                self._draw("height", value=entry.native_size)
+                for side in _SIDES:
+                    self._draw(side, value=entry.native_size, step=size_step(entry))
             with gr.Row():
                 self._draw("batch_count")
                 self._draw("batch_size")
@@ -239,10 +241,7 @@ class PaintForm:
             updates["model"] = gr.update(choices=models, value=entry.name)
             values = self._defaults(entry) | {k: v for k, v in fields.items() if v is not None}
             updates |= self._pickers(entry, values["sampler"], values["schedule"], values["eta"])
-            updates |= {
-                name: gr.update(value=values[name])
-                for name in ("steps", "guidance", "width", "height")
-            }
+            updates |= _numbers(entry, values)
         about = gr.skip() if entry is None else views.about_model(entry, visitor)
         return [*(updates.get(name, gr.skip()) for name in self.controls), *parts, *loras, about]
 
@@ -361,10 +360,10 @@ class PaintForm:
         entry = self._entry(name) or self._first_entry()
         defaults = self._defaults(entry)
         pickers = self._pickers(entry, None, None, None)
-        numbers = [gr.update(value=defaults[n]) for n in ("steps", "guidance", "width", "height")]
+        numbers = _numbers(entry, defaults)
         negative = gr.update(interactive=entry.negative_prompt_used)
         about = views.about_model(entry, Visitor.of(request))
-        return [*pickers.values(), *numbers, negative, about]
+        return [*pickers.values(), *numbers.values(), negative, about]
 
     def _sampler_chosen(self, model: str, name: str, schedule: str | None) -> list[Any]:
         entry = self._entry(model) or self._first_entry()
@@ -405,6 +404,13 @@ def find_entry(name: Any, entries: Sequence[ModelEntry]) -> ModelEntry | None:
 def first_of(entries: Sequence[ModelEntry]) -> ModelEntry:
     """What a form shows before anybody has chosen: a model that ships with Atelier, if offered."""
     return next((entry for entry in entries if entry.source.asset is not None), entries[0])
+
+
+def _numbers(entry: ModelEntry, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Updates of steps, guidance and sides; the sliders of sides stop at what the model paints."""
+    updates = {name: gr.update(value=values[name]) for name in ("steps", "guidance")}
+    step = size_step(entry)
+    return updates | {side: gr.update(value=values[side], step=step) for side in _SIDES}
 
 
 def surprise() -> str:

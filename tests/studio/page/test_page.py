@@ -290,6 +290,17 @@ def fill_form(form: PaintForm, fields: dict) -> dict:
     return dict(zip(names, form.fill(fields, VISITOR), strict=False))
 
 
+def test_sliders_of_sides_stop_at_sizes_that_the_model_paints(form, monkeypatch):
+    assert {form.controls[side].step for side in ("width", "height")} == {16}
+    for model, step in (("sd15", 8), ("starter-256", 16), ("starter", 8)):
+        updates = fill_form(form, {"model": model})
+        assert {updates[side]["step"] for side in ("width", "height")} == {step}
+    of_model = [each.elem_id for each in form._of_model()]
+    monkeypatch.setattr(Visitor, "of", lambda request: VISITOR)
+    chosen = form._model_chosen("sd15", None)
+    assert chosen[of_model.index("width")]["step"] == 8
+
+
 def test_models_that_only_edit_are_offered_where_a_picture_is_kept(form, studio):
     edits = next(entry for entry in studio.catalog.models() if entry.edits_only)
     fields = {"prompt": "make it blue", "model": edits.name, "from_picture": {"picture": "0" * 32}}
