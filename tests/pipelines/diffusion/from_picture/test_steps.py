@@ -47,6 +47,11 @@ def test_where_all_steps_are_run_they_are_said_as_they_are_counted(asked):
     assert words(asked, 3, 20) is None
 
 
+def test_a_late_start_before_a_second_pass_is_said_as_both_are_counted():
+    asked = settings(0.6, hires={"scale": 2, "steps": 10})
+    assert words(asked, 3, 22) is None
+
+
 def test_fixing_details_does_not_double_the_steps_that_are_said():
     count = StepCount(settings(detail_fix={}), (1, 3), 1, 500)
     seen = count.progress(4, 20)

@@ -77,6 +77,9 @@ def test_a_picture_s_own_size_is_taken_as_often_as_is_asked(form):
     assert form._size_of("small", PICTURE, 1, None)[:2] == [640, 320]
     assert form._size_of("small", PICTURE, 0.5, None)[:2] == [320, 160]
     assert form._size_of("small", PICTURE, None, None)[:2] == [640, 320]  # emptied
+    width, height, said = form._size_of("wide", PICTURE, 0.55, None)  # 352×176
+    assert (width % 32, height % 32) == (0, 0)
+    assert "sides are multiples of 32" in said["value"]
     width, height, said = form._size_of("wide", PICTURE, 4, None)
     assert (width, height) == (2048, 1024)
     assert "2560×1280 pixels are not painted" in said["value"]
