@@ -24,14 +24,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from diffusers import AutoencoderKL
 from PIL import Image
 
 from benchmarks.text_to_image import in_turn, table
 from pipelines.core.cache import ModelCache
+from pipelines.core.devices import dtype_for
 from pipelines.core.events import Picture
 from pipelines.core.paths import ASSETS
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.autoencoder import PatchAutoencoder
+from pipelines.diffusion.loading import tile_for_size
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.loading import Loader
 from pipelines.models.catalog import Catalog
@@ -45,6 +48,7 @@ from pipelines.upscaling.engine import enlarge
 PROMPT = "a red mug on a wooden floor"
 STARTER = ASSETS / "starter" / "base"
 HELD_OUT = 200_000  # seeds from here on: below those of all trainings
+SHAPES = {"starter": "the starter", "sd": "random weights of Stable Diffusion's shape"}
 PARTS = ("guidance", "hires", "memory", "upscaler")
 
 
@@ -54,10 +58,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--count", type=int, default=60, help="upscaler: renders")
     parser.add_argument("--sheet", type=Path, help="upscaler: write some of them here")
+    parser.add_argument("--shape", choices=SHAPES, default="starter", help="memory: whose decoder")
     parser.add_argument("--decode", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.decode:
-        decode(options.decode)
+        decode(options.decode, options.shape)
         return
     print(f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads")
     for part in options.parts or PARTS:
@@ -65,7 +70,7 @@ def main() -> None:
             with starter() as paint:
                 {"guidance": guidance, "hires": hires}[part](paint, options.rounds)
         elif part == "memory":
-            memory()
+            memory(options.shape)
         else:
             upscaler(options.count, options.sheet)
 
@@ -96,26 +101,31 @@ def hires(paint, rounds: int) -> None:
     print(f"  of the sum of both passes{both / (one + two):>30.2f}×  (target ≤ 1.10)")
 
 
-def memory() -> None:
+def memory(shape: str) -> None:
     """Peak of a process that decodes one picture of a size, with the model and torch in it."""
     peaks = {}
     for size in (512, 1024, 2048):
-        command = [sys.executable, "-m", "benchmarks.larger", "--decode", str(size)]
+        command = [sys.executable, "-m", "benchmarks.larger", "--decode", str(size),
+                   "--shape", shape]  # fmt: skip
         said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
         peaks[size] = [float(each) for each in said]
-    print("\nDecoding with the starter, peak of the process  (target for 2048: ≤ 1.5× of 512)")
+    print(f"\nDecoding with {SHAPES[shape]}, peak of the process  (2048: ≤ 1.5× of 512)")
     base = peaks[512][0]
     for size, (peak, before, seconds) in peaks.items():
         print(
             f"  {size}²{peak:>20.0f} MB{peak / base:>8.2f}×   {peak - before:>6.0f} MB above the "
-            f"model, {seconds:.1f} s"
+            f"model, {seconds:.1f} s",
         )
 
 
-def decode(size: int) -> None:
+def decode(size: int, shape: str) -> None:
     """Prints the process' peak in MB, what it was before, and the seconds."""
-    vae = PatchAutoencoder.from_pretrained(STARTER / "vae", dtype=torch.float32)
-    latents = torch.randn(1, 12, size // 8, size // 8)
+    if shape == "starter":
+        vae = PatchAutoencoder.from_pretrained(STARTER / "vae", dtype=torch.float32)
+    else:
+        vae = stable_diffusion_vae().to(dtype_for("cpu"))
+    latents = torch.randn(1, vae.config.latent_channels, size // 8, size // 8).to(vae.dtype)
+    tile_for_size(vae, size, size)
     with torch.inference_mode():
         vae.decode(latents[..., :16, :16])
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
@@ -123,6 +133,19 @@ def decode(size: int) -> None:
         vae.decode(latents)
         seconds = time.perf_counter() - started
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, before, seconds)
+
+
+def stable_diffusion_vae() -> AutoencoderKL:
+    """That of Stable Diffusion 1.x and XL, with random weights: memory and time are the same."""
+    torch.manual_seed(0)
+    return AutoencoderKL(
+        block_out_channels=(128, 256, 512, 512),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=2,
+        latent_channels=4,
+        sample_size=512,
+    ).eval()
 
 
 def upscaler(count: int, sheet: Path | None) -> None:
