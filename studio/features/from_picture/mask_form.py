@@ -35,7 +35,8 @@ _CHOICES = {
 }
 _PROMPT_OF_A_PART = (
     "The prompt describes the whole scene, not just what is new below the mask. Full strength "
-    "works best for something new, with the starter above all."
+    "works best for something new, with the starter above all. To take something away, begin with "
+    "its surroundings, at a strength of about 0.3."
 )
 
 
