@@ -299,9 +299,12 @@ def open_pipeline(
         else:
             pipe = _from_folder(entry, place, dtype, parts or {})
         if (lora := _lora_of(entry)) is not None:
-            pipe.load_lora_weights(lora, use_safetensors=True, local_files_only=True)
-            pipe.fuse_lora(components=["unet"])
-            pipe.unload_lora_weights()
+            # Of the U-Net alone: the pipeline's own way warns of each encoder without one.
+            pipe.unet.load_lora_adapter(
+                lora, prefix="unet", use_safetensors=True, local_files_only=True
+            )
+            pipe.unet.fuse_lora()
+            pipe.unet.unload_lora()
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
