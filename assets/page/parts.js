@@ -14,6 +14,8 @@
   const opened = new Map(); // tab → promise, kept when it is built and filled
   const done = new Set(); // tabs that are built and filled
   const tabOf = new WeakMap(); // inputs and outputs of a listener → its tab
+  const nameOf = new Map(); // component → the id of its element
+  const changedSince = new WeakMap(); // outputs of a listener that fills a tab → names of what somebody has changed meanwhile
 
   // Before Gradio draws the page with the tab `id`.
   function prepare(config, id) {
@@ -66,6 +68,7 @@
   async function graft(id) {
     const [{ components, layout, dependencies }] = await Promise.all([get(id), begun]);
     const { config } = listeners.client;
+    for (const { id: component, props } of components) nameOf.set(component, props.elem_id);
     config.components = [...config.components, ...components];
     config.dependencies = [...config.dependencies, ...dependencies];
     const { by_id: own, by_event: events } = listeners.create(dependencies);
@@ -81,17 +84,31 @@
     return own;
   }
 
-  // Builds a tab and tells its listeners that it is seen; waits for those that fill it.
+  // Builds a tab and tells its listeners that it is seen; waits for those that fill it. What somebody
+  // changes before they have answered stays.
   async function meet(id) {
-    const filling = [];
-    for (const [number, each] of await graft(id)) {
-      for (const [target, event] of each.targets) {
-        if (event !== "load") continue;
-        const told = listeners.dispatch({ type: "fn", fn_index: number, target_id: target, event_data: null });
-        if (parts[id].fills.includes(number)) filling.push(told);
+    const [filling, changed] = [[], new Set()];
+    const note = (event) => {
+      if (event.type === "mousedown" && !event.target.closest("[role=option]")) return; // of a list
+      for (let each = event.target; each; each = each.parentElement) if (each.id) changed.add(each.id);
+    };
+    const moments = ["input", "change", "mousedown"];
+    const own = await graft(id);
+    for (const moment of moments) document.addEventListener(moment, note, true);
+    try {
+      for (const [number, each] of own) {
+        const fills = parts[id].fills.includes(number);
+        if (fills) changedSince.set(each.outputs, changed);
+        for (const [target, event] of each.targets) {
+          if (event !== "load") continue;
+          const told = listeners.dispatch({ type: "fn", fn_index: number, target_id: target, event_data: null });
+          if (fills) filling.push(told);
+        }
       }
+      await Promise.all(filling);
+    } finally {
+      for (const moment of moments) document.removeEventListener(moment, note, true);
     }
-    await Promise.all(filling);
     await new Promise((resolve) => setTimeout(resolve)); // drafts are put back at once then
     done.add(id);
   }
@@ -144,6 +161,8 @@
     before("gather_state", (inputs) => listMissing(inputs, partOf, tabOf.get(inputs)));
     const handle = listeners.handle_data.bind(listeners);
     listeners.handle_data = (outputs, data) => {
+      const meanwhile = changedSince.get(outputs);
+      if (meanwhile?.size) data = data.map((value, place) => (meanwhile.has(nameOf.get(outputs[place])) ? { __type__: "update" } : value));
       const own = tabOf.get(outputs);
       const changed = outputs.map((_, place) => place).filter((place) => isChange(data[place]));
       const tabs = listMissing(changed.map((place) => outputs[place]), partOf, own);

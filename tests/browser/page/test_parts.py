@@ -59,6 +59,26 @@ def test_a_tab_that_is_sent_something_is_shown_while_it_is_still_being_fetched(v
 
 
 @pytest.mark.deep
+def test_what_is_changed_while_a_tab_is_filled_stays_as_it_was_made(visit, studio):
+    studio[0].store.write("DELETE FROM jobs WHERE kind = 'from_picture'")
+    page, held = visit(), []
+    page.route("**/queue/join**", lambda route: held.append(route))  # answers come late
+    page.get_by_role("tab", name="From a picture").click()
+    steps = page.locator("#change-steps input[type=number]")
+    steps.fill("7")
+    steps.blur()
+    page.fill("#change-prompt textarea", "typed early")
+    assert held
+    for route in held:
+        route.continue_()
+    page.unroute("**/queue/join**")
+    expect(page.locator("#change-about-model")).not_to_be_empty()
+    expect(page.locator("#change-curves svg")).to_be_visible()
+    expect(page.locator("#change-strength input[type=number]")).to_have_value("0.75")
+    expect(steps).to_have_value("7")
+    expect(page.locator("#change-prompt textarea")).to_have_value("typed early")
+
+
 def test_a_tab_that_cannot_be_fetched_says_so_and_is_tried_again(visit):
     page = visit()
     page.route("**/tabs/chat.json", lambda route: route.abort())
