@@ -11,6 +11,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from studio.core.gallery.metadata import read_settings
+from studio.page.units.beside import UnitBeside
 from tests.browser.navigation import open_tab
 from tests.browser.test_control import photo
 from tests.browser.test_painting import choose, put_number
@@ -338,6 +339,45 @@ def test_a_picture_is_changed_and_followed_at_once_and_all_of_it_comes_back(fres
     page.click("#change-outpaint > button")
     page.locator("#change-right input").fill("32")
     expect(page.locator("#change-strength input[type=number]")).to_have_value("1")
+
+
+def test_maps_follow_the_part_that_is_painted_and_are_asked_for_only_where_they_are_followed(
+    fresh_tab, monkeypatch
+):
+    page, asked = fresh_tab, []
+    make_map = UnitBeside._make_map
+
+    def count(unit, *given, **named):
+        asked.append(unit.number)
+        return make_map(unit, *given, **named)
+
+    monkeypatch.setattr(UnitBeside, "_make_map", count)
+    bring(page)
+    page.click("#change-units > button")
+    page.locator("#change-unit-1-source").get_by_text("The picture itself", exact=True).click()
+    read = page.locator("#change-unit-1-map img")
+    expect(read).to_be_visible()
+    whole = read.get_attribute("src")
+    assert set(asked) == {1}
+    asked.clear()
+    page.click("#change-mask [data-paints]")
+    page.click("#change-mask [data-size='12']")
+    paint_mask(page, (0.15, 0.4), (0.3, 0.6))  # across an edge of what is on it
+    page.click("#change-mask-fields > button")
+    put_number(page, "#change-padding", 0)
+    part = page.locator("#change-area")
+    part.get_by_text("Only masked", exact=True).click()
+    expect(page.locator("#change-part figcaption")).to_contain_text("pixels around the mask")
+    expect(read).not_to_have_attribute("src", whole)
+    assert asked == [1], (
+        "the first line of the mask is not asked for: all of the picture is painted"
+    )
+    shown = read.get_attribute("src")
+    paint_mask(page, (0.7, 0.4), (0.75, 0.5))
+    expect(read).not_to_have_attribute("src", shown)
+    part.get_by_text("Whole picture", exact=True).click()
+    expect(read).to_have_attribute("src", whole)
+    assert set(asked) == {1}
 
 
 # --- the whole way of a picture ------------------------------------------------------------------
