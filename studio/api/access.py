@@ -366,6 +366,8 @@ def uploads_of(features: Features) -> Uploads:
     """The platform's and those of the features."""
     theirs = (each.uploads.items() for each in features)
     brought = {f"{API}/(?:{path})": size for pairs in theirs for path, size in pairs}
+    for api in (api for each in features for api in each.foreign_apis):
+        brought |= {f"{api.prefix}(?:{path})": size for path, size in api.uploads.items()}
     return Uploads(UPLOADS | brought)
 
 

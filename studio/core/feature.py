@@ -106,6 +106,7 @@ class ForeignApi:
         refuse: ``refuse(error, language)``, the answer for an error.
         stranger: what is said to who comes without a key and a login.
         max_bytes: of a body.
+        uploads: pattern of a path below the prefix → what larger body is taken there.
     """
 
     prefix: str
@@ -113,6 +114,7 @@ class ForeignApi:
     refuse: Callable[[UserError, str], Response]
     stranger: str
     max_bytes: int
+    uploads: Mapping[str, Upload | int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from studio.core.feature import Feature, ForeignApi
+from studio.core.feature import Feature, ForeignApi, Upload
 from studio.features.openai_api.errors import problem
 from studio.features.openai_api.routes import OPENAI, router
 
@@ -31,6 +31,7 @@ FEATURE = Feature(
             stranger="Send an API key of this studio as a bearer token. The host makes one by "
             "`python -m studio.keys make NAME`.",
             max_bytes=MAX_BYTES,
+            uploads={"images/(edits|variations)": Upload.FILE},
         ),
     ),
 )

@@ -105,10 +105,12 @@ def request_of(body: Mapping[str, Any]) -> dict[str, Any]:
     return data
 
 
-async def generate(studio: Studio, owner: Owner, data: Mapping[str, Any], receive: Receive) -> str:
+async def generate(
+    studio: Studio, owner: Owner, data: Mapping[str, Any], receive: Receive, kind: str = KIND
+) -> str:
     """Paints, and returns the answer as JSON.
 
-    The job is cancelled when the client hangs up.
+    The job, which is of ``kind``, is cancelled when the client hangs up.
 
     Raises:
         Gone: the client has hung up.
@@ -116,7 +118,7 @@ async def generate(studio: Studio, owner: Owner, data: Mapping[str, Any], receiv
         UserError: as :meth:`studio.core.jobs.submission.Submissions.submit`.
     """
     try:
-        job = await run_sync(studio.submissions.submit, owner, KIND, dict(data))
+        job = await run_sync(studio.submissions.submit, owner, kind, dict(data))
     except BadRequest as error:
         raise rename_fields(error, {"width": "size", "height": "size"}) from None
     gone = asyncio.create_task(_wait_for_disconnect(receive))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import PlainTextResponse, Response
 
@@ -16,7 +18,7 @@ from studio.api.http import NOT_KEPT
 from studio.core.accounts.accounts import Owner
 from studio.core.accounts.keys import ApiKey
 from studio.core.services import Studio
-from studio.features.openai_api import bodies, images, models
+from studio.features.openai_api import bodies, image_edits, images, models
 from studio.features.openai_api.answering import Answering
 from studio.features.openai_api.errors import Invalid, Route
 from studio.features.openai_api.running import Gone
@@ -134,9 +136,30 @@ async def paint(
     request: Request, studio: CurrentStudio, owner: CurrentOwner, data: JsonObject
 ) -> Response:
     """Pictures from words, inside the answer."""
-    wanted = images.request_of(data)
+    return await _paint(studio, owner, images.request_of(data), request, images.KIND)
+
+
+@router.post(f"{OPENAI}/images/edits", dependencies=RATED)
+async def edit(request: Request, studio: CurrentStudio, owner: CurrentOwner) -> Response:
+    """Pictures of a form, changed as its words say."""
+    sent = await image_edits.read_form(request)
+    wanted = await run_sync(image_edits.edit_of, studio, owner, sent)
+    return await _paint(studio, owner, wanted, request, image_edits.KIND)
+
+
+@router.post(f"{OPENAI}/images/variations", dependencies=RATED)
+async def vary(request: Request, studio: CurrentStudio, owner: CurrentOwner) -> Response:
+    """Pictures much like the one of a form."""
+    sent = await image_edits.read_form(request)
+    wanted = await run_sync(image_edits.variation_of, studio, owner, sent)
+    return await _paint(studio, owner, wanted, request, image_edits.KIND)
+
+
+async def _paint(
+    studio: Studio, owner: Owner, wanted: Mapping[str, Any], request: Request, kind: str
+) -> Response:
     try:
-        text = await images.generate(studio, owner, wanted, request.receive)
+        text = await images.generate(studio, owner, wanted, request.receive, kind)
     except Gone:
         return Response(status_code=499)  # which nobody reads
     return Response(text, media_type="application/json", headers=NOT_KEPT)
