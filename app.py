@@ -81,6 +81,7 @@ def run(flags: argparse.Namespace) -> int:
             flags.offline,
             tuple(flags.allow_origin),
             flags.root_path,
+            tuple(flags.without),
         )
     )
     failures: list[UserError] = []
@@ -98,7 +99,7 @@ def run(flags: argparse.Namespace) -> int:
 
     def announce() -> None:
         host_key = studio.accounts.make_host_key() if accounts else None
-        print_line(welcome(flags.host, port, made, host_key))
+        print_line(welcome(flags.host, port, made, host_key, "openai" in studio.features.doors()))
         if flags.share:
             arguments = (port, studio.home, tunnels)
             threading.Thread(target=share, args=arguments, daemon=True).start()
@@ -133,15 +134,22 @@ def share(port: int, home: Path, tunnels: list[Tunnel]) -> None:
         print_line(str(error), to_errors=True)
 
 
-def welcome(host: str, port: int, made: list[Made], host_key: str | None) -> str:
-    """What the terminal shows when the page is up."""
+def welcome(
+    host: str, port: int, made: list[Made], host_key: str | None, openai: bool = True
+) -> str:
+    """What the terminal shows when the page is up.
+
+    Args:
+        openai: programs may come in by OpenAI's protocol.
+    """
     local = f"http://{'[::1]' if ':' in host else '127.0.0.1'}:{port}"
     wildcard = host in ("0.0.0.0", "::")
     address = local if wildcard or is_loopback(host) else f"http://{bracket_ipv6(host)}:{port}"
     lines = [f"Atelier is at {address}"]
     if wildcard:
         lines.append(f"In your network: http://{socket.gethostname()}:{port}")
-    lines.append(f"For other programs: {address}/v1")
+    if openai:
+        lines.append(f"For other programs: {address}/v1")
     lines += [
         f"{'You, the host' if each.account.is_host else 'Guests'}: "
         f"user {each.account.name}, password {each.password}"
@@ -203,6 +211,13 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         default=[],
         metavar="ORIGIN",
         help="let pages of this origin use the API, e.g. http://localhost:3000; may be repeated",
+    )
+    parser.add_argument(
+        "--without",
+        action="append",
+        default=[],
+        metavar="DOOR",
+        help="leave out an API for other programs, such as openai; may be repeated",
     )
     parser.add_argument(
         "--root-path",

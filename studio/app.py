@@ -28,10 +28,16 @@ PAGE_SECONDS, SETTLE_SECONDS = 10.0, 1.5
 
 
 def open_studio(options: Options) -> Studio:
-    """A studio with all features that there are on this machine."""
+    """A studio with all features that there are on this machine.
+
+    Raises:
+        UserError: it cannot be opened, or is to go without a door that is not there.
+    """
     forget_foreign_settings()  # Gradio reads them when a feature's tab imports it
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    return Studio(options, load_features())
+    features = load_features()
+    features.close_doors(options.closed_doors)
+    return Studio(options, features)
 
 
 def warm_up(studio: Studio) -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pipelines.core.engine import Engine
+from pipelines.core.errors import BadRequest
 from pipelines.core.messages import Message
 from pipelines.models.catalog import OWN
 from studio.core.exchange import Exchange, Target
@@ -101,6 +102,7 @@ class ForeignApi:
     """A part of the HTTP API for programs that speak a protocol of their own; they send API keys.
 
     Attributes:
+        door: what the host calls it, to close it by ``--without``.
         prefix: of its paths, such as ``/v1/``.
         routes: its router, with whole paths.
         refuse: ``refuse(error, language)``, the answer for an error.
@@ -109,6 +111,7 @@ class ForeignApi:
         uploads: pattern of a path below the prefix → what larger body is taken there.
     """
 
+    door: str
     prefix: str
     routes: APIRouter
     refuse: Callable[[UserError, str], Response]
@@ -249,6 +252,27 @@ class Features:
     def is_own(self, name: str) -> bool:
         """Whether a name in the model cache is that of a model that somebody has made here."""
         return name.startswith((OWN, *(start for each in self for start in each.own_models)))
+
+    def doors(self) -> list[str]:
+        """What the APIs for other programs are called, in the features' order."""
+        return [api.door for each in self for api in each.foreign_apis]
+
+    def close_doors(self, doors: Iterable[str]) -> None:
+        """Goes on without some of the APIs for other programs.
+
+        Raises:
+            BadRequest: there is none of that name.
+        """
+        closed, known = set(doors), self.doors()
+        for name in sorted(closed - set(known)):
+            raise BadRequest(
+                "There is no {name} to go without. --without takes: {known}.",
+                name=name[:60],
+                known=", ".join(known),
+            )
+        for feature in self:
+            kept = tuple(api for api in feature.foreign_apis if api.door not in closed)
+            self._features[feature.name] = replace(feature, foreign_apis=kept)
 
     def foreign_api(self, path: str) -> ForeignApi | None:
         """The API for other programs that a path belongs to; None: there is none."""

@@ -47,6 +47,7 @@ class Options:
         device, budget, offline: as :class:`studio.core.lazy_device.Device`.
         allowed_origins: other origins whose pages may use the API.
         root_path: below which a proxy serves the studio, such as ``/atelier``; "": at its root.
+        closed_doors: APIs for other programs that it goes without.
     """
 
     home: Path
@@ -56,6 +57,7 @@ class Options:
     offline: bool = False
     allowed_origins: tuple[str, ...] = ()
     root_path: str = ""
+    closed_doors: tuple[str, ...] = ()
 
 
 class Studio:

@@ -25,6 +25,7 @@ FEATURE = Feature(
     name="openai_api",
     foreign_apis=(
         ForeignApi(
+            door="openai",
             prefix=f"{OPENAI}/",
             routes=router,
             refuse=refuse,
