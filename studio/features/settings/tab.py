@@ -17,6 +17,7 @@ from studio.core.feature import Tab
 from studio.core.home import readable_path
 from studio.core.jobs.record import DONE
 from studio.core.settings import Settings
+from studio.features.settings.api_keys import ApiKeys
 from studio.features.settings.chores import ChoreView
 from studio.features.settings.own_things import OwnThings
 from studio.page import views
@@ -61,6 +62,8 @@ class SettingsTab(Tab):
                         )
                     self._cleaned = gr.HTML(elem_id="cleaned")
                     self._left_out = gr.HTML(elem_id="left-out")
+                    self._keys = ApiKeys(self.studio)
+                    self._keys.draw()
                 self._own = OwnThings(self.studio)
                 self._own.draw()
                 gr.Markdown(label("### Language"))
@@ -73,6 +76,7 @@ class SettingsTab(Tab):
         inputs = list(self._fields.values())
         events.load(self._open_to_host, None, [self._settings, self._cleaning], **QUIET)
         self._own.listen(events)
+        self._keys.listen(events)
         shown_too = [self._disk, self._left_out, self._said]
         events.tab.select(self._current, None, [*inputs, *shown_too], **QUIET)
         self._save.click(self._save_all, inputs, self._said, preprocess=False, **QUIET)

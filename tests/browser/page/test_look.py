@@ -7,6 +7,8 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
+from studio.core.accounts.accounts import NotLoggedIn
+
 TABS = (
     *("Text to image", "From a picture", "Chat", "Sketch & depth", "Teach", "Library"),
     *("Clustering", "Labs", "Gallery", "Settings"),
@@ -83,6 +85,25 @@ def test_what_the_host_changes_is_kept(visit, studio):
     page.click("#save-settings")
     expect(page.locator("#settings-said")).to_contain_text("Saved")
     assert studio[0].settings.current.queue_limit == 19
+
+
+@pytest.mark.deep
+def test_host_makes_and_revokes_a_key(visit, studio):
+    page = visit()
+    page.get_by_role("tab", name="Settings").click()
+    expect(page.locator("#disk")).to_contain_text("Cleaning up would free")
+    page.fill("#key-name textarea, #key-name input", "Editor")
+    page.click("#make-key")
+    expect(page.locator("#key-said")).to_contain_text("sk-atelier-")
+    token = page.locator("#key-said").inner_text().split()[-1]
+    key = studio[0].keys.owner_of_key(token)
+    assert (key.name, key.requests_per_minute, key.tokens_per_minute) == ("Editor", None, None)
+    page.click("#valid-keys input")
+    page.get_by_role("option", name="Editor").click()
+    page.click("#revoke-key")
+    expect(page.locator("#key-said")).to_contain_text("is revoked")
+    with pytest.raises(NotLoggedIn):
+        studio[0].keys.owner_of_key(token)
 
 
 @pytest.mark.deep
