@@ -166,7 +166,7 @@ class Run:
         self._feed.put(-1, Gone())
 
     def _run(self, index: int, events: Events) -> None:
-        counted = _Counted(events, self._requests[index])
+        counted = _Counted(events, self._requests[index], self._spent)
         try:
             self._work(index, counted)
             if not isinstance(counted.last, Result):
@@ -176,7 +176,7 @@ class Run:
             self._feed.put(index, error)
         finally:
             events.close()
-            self._spent(counted.read + counted.written)
+            counted.settle()
 
     def _tell(self, index: int, events: Iterable[Any]) -> None:
         for event in events:
@@ -197,32 +197,46 @@ class Run:
 class _Counted:
     """Events, counted as they pass.
 
+    Args:
+        events: of a choice.
+        request: that it answers.
+        spent: told the tokens that it has taken, once.
+
     Attributes:
-        read, written: tokens so far.
         last: the last event.
     """
 
-    def __init__(self, events: Iterable[Any], request: Generation) -> None:
-        self._events, self._request = events, request
-        self.read = self.written = 0
+    def __init__(
+        self, events: Iterable[Any], request: Generation, spent: Callable[[int], None]
+    ) -> None:
+        self._events, self._request, self._spent = events, request, spent
+        self._read = self._written = 0
+        self._settled = False
         self.last: Any = None
 
     def __iter__(self) -> Iterator[Any]:
         for event in self._events:
             if isinstance(event, Words):
-                self.written += event.tokens
+                self._written += event.tokens
             elif isinstance(event, Reading):
-                self.read = event.total
+                self._read = event.total
             elif isinstance(event, Result):
                 self._count(event.data)
+                self.settle()  # before the answer is whole: the next request may follow at once
             self.last = event
             yield event
+
+    def settle(self) -> None:
+        """Tells what was taken, if that was not told yet."""
+        if not self._settled:
+            self._settled = True
+            self._spent(self._read + self._written)
 
     def _count(self, facts: dict[str, Any]) -> None:
         """Another server may have told no counts; then the prompt's is a guess."""
         if facts["prompt_tokens"] is None:
-            self.read = about_tokens(self._request)
+            self._read = about_tokens(self._request)
         else:  # what the prompt's cache has saved is not counted
-            self.read = facts["prompt_tokens"] - facts["cached_tokens"]
+            self._read = facts["prompt_tokens"] - facts["cached_tokens"]
         if facts["completion_tokens"] is not None:
-            self.written = facts["completion_tokens"]
+            self._written = facts["completion_tokens"]
