@@ -103,7 +103,7 @@ class ForeignApi:
 
     Attributes:
         door: what the host calls it, to close it by ``--without``.
-        prefix: of its paths, such as ``/v1/``.
+        prefix: of its paths, such as ``/v1/``; without a slash at the end it is one of them.
         routes: its router, with whole paths.
         refuse: ``refuse(error, language)``, the answer for an error.
         stranger: what is said to who comes without a key and a login.
@@ -277,7 +277,7 @@ class Features:
     def foreign_api(self, path: str) -> ForeignApi | None:
         """The API for other programs that a path belongs to; None: there is none."""
         apis = (api for each in self for api in each.foreign_apis)
-        return next((api for api in apis if path.startswith(api.prefix)), None)
+        return next((api for api in apis if _lies_below(path, api.prefix)), None)
 
     def checks_of(self, request_class: type[BaseModel]) -> list[Check]:
         """The checks for a class of requests, those of its bases first."""
@@ -288,6 +288,12 @@ class Features:
             for kind, check in checks.items()
             if kind is base
         ]
+
+
+def _lies_below(path: str, prefix: str) -> bool:
+    if prefix.endswith("/"):
+        return path.startswith(prefix)
+    return path == prefix or path.startswith(f"{prefix}/")
 
 
 def _place(tabs: Sequence[tuple[str, type[Tab]]]) -> Place:

@@ -45,6 +45,7 @@ IDS = {
     "chats/{chat_id}": "chat",
     "chats/messages/{message_id}": "message",
     "thumbnails/{picture_id}": "picture",
+    "mcp/pictures/{picture_id}": "picture",
 }
 # The rest of a path, and paths about nothing that is anybody's own.
 OTHERS = {
@@ -85,6 +86,7 @@ LARGE = {
     "/v1/images/edits": 50_000_000,
     "/v1/images/variations": 50_000_000,
 }
+DOORS = ("/v1/", "/mcp")
 OWN_LIMIT = {"/login": 20_000}
 # Their answers say nothing of anybody, so that they are open to everybody.
 OPEN = {"/login", "/robots.txt", "/favicon.ico", "/api/v1/health", "/health"}
@@ -279,13 +281,13 @@ def test_an_api_key_opens_the_programs_doors_alone(routes, things, studio):
     headers = {"authorization": f"Bearer {key}"}
     with httpx.Client(base_url=studio[1], headers=headers, timeout=PATIENCE) as program:
         for route in routes:
-            if route.template not in OPEN and not route.template.startswith("/v1/"):
+            if route.template not in OPEN and not route.template.startswith(DOORS):
                 with program.stream(route.method, route.path(things)) as answer:
                     assert answer.status_code == 401, route
         assert program.get("/v1/models").status_code == 200
         wrong = {"authorization": f"{headers['authorization']}x"}
         for route in routes:
-            if route.template.startswith("/v1/"):
+            if route.template.startswith(DOORS):
                 path = route.path(things)
                 assert _status(program, route, path, headers=wrong) == 401, route
 
@@ -303,12 +305,12 @@ def test_every_route_has_its_limit_of_size(local_client, routes):
     things = dict.fromkeys(IDS.values(), "x")
     assert LARGE.keys() <= {route.template for route in routes}
     for route in routes:
-        usual = 4_000_000 if route.template.startswith("/v1/") else 1_000_000
+        usual = 4_000_000 if route.template.startswith(DOORS) else 1_000_000
         limit = LARGE.get(route.template, OWN_LIMIT.get(route.template, usual))
         headers = {"content-length": str(limit + 1)}
         answer = local_client.request(route.method, route.path(things), headers=headers)
         assert answer.status_code == 413, route
-        if route.method != "HEAD" and not route.template.startswith("/v1/"):
+        if route.method != "HEAD" and not route.template.startswith(DOORS):
             sentence(answer)
 
 

@@ -1,0 +1,1 @@
+"""Painting for programs that speak MCP (https://modelcontextprotocol.io)."""
