@@ -33,34 +33,42 @@ class ApiKeys:
     def draw(self) -> None:
         """The fields of a new key, and the list of those that are valid."""
         gr.Markdown(label("### Keys for other programs"))
-        self._fields = [
-            from_field(KeyRequest, "name", elem_id="key-name"),
+        name = from_field(KeyRequest, "name", elem_id="key-name")
+        with gr.Row():
             # A field for numbers would show 0, which is no limit, where it is left empty.
-            from_field(KeyRequest, "requests_per_minute", kind=gr.Textbox),
-            from_field(KeyRequest, "tokens_per_minute", kind=gr.Textbox),
-        ]
-        self._make = gr.Button(label("Make a key"), size="sm", elem_id="make-key")
+            limits = [
+                from_field(KeyRequest, field, kind=gr.Textbox)
+                for field in ("requests_per_minute", "tokens_per_minute")
+            ]
+        self._fields = [name, *limits]
+        with gr.Row(elem_classes="actions"):
+            self._make = gr.Button(label("Make a key"), size="sm", elem_id="make-key")
         self._said = gr.HTML(elem_id="key-said")
-        self._chosen = gr.Dropdown(label=label("Valid keys"), choices=[], elem_id="valid-keys")
-        self._revoke = gr.Button(label("Revoke this key"), size="sm", elem_id="revoke-key")
+        self._chosen = gr.Dropdown(
+            label=label("Valid keys"), choices=[], visible=False, elem_id="valid-keys"
+        )
+        with gr.Row(elem_classes="actions"):
+            self._revoke = gr.Button(
+                label("Revoke this key"), size="sm", visible=False, elem_id="revoke-key"
+            )
 
     def listen(self, events: TabEvents) -> None:
         """Connect the buttons; every event checks again that it is the host's."""
-        outputs = [self._said, self._chosen]
+        outputs = [self._said, self._chosen, self._revoke]
         events.tab.select(self._show, None, outputs, **QUIET)
         self._make.click(self._make_key, self._fields, outputs, preprocess=False, **QUIET)
         self._revoke.click(self._revoke_key, self._chosen, outputs, preprocess=False, **QUIET)
 
     def _show(self, request: gr.Request) -> list[Any]:
-        return ["", self._list(Visitor.of(request))]
+        return ["", *self._list(Visitor.of(request))]
 
     def _make_key(self, name: Any, requests: Any, tokens: Any, request: gr.Request) -> list[Any]:
         visitor = Visitor.of(request)
-        return [self.make(visitor, name, requests, tokens), self._list(visitor)]
+        return [self.make(visitor, name, requests, tokens), *self._list(visitor)]
 
     def _revoke_key(self, chosen: Any, request: gr.Request) -> list[Any]:
         visitor = Visitor.of(request)
-        return [self.revoke(visitor, chosen), self._list(visitor)]
+        return [self.revoke(visitor, chosen), *self._list(visitor)]
 
     def make(self, visitor: Visitor, name: Any, requests: Any, tokens: Any) -> str:
         """Makes a key; returns it, for this once, or why there is none, as HTML."""
@@ -92,8 +100,11 @@ class ApiKeys:
         valid = [key for key in self.studio.keys.list(visitor.owner.id) if key.revoked is None]
         return [(_describe(key, visitor), key.id) for key in valid[:MAX_SHOWN]]
 
-    def _list(self, visitor: Visitor) -> Any:
-        return gr.update(choices=self.choices(visitor), value=None)
+    def _list(self, visitor: Visitor) -> list[Any]:
+        """Updates of the list, and of the button below it, which are there where keys are."""
+        choices = self.choices(visitor)
+        shown = gr.update(visible=bool(choices))
+        return [gr.update(choices=choices, value=None, visible=bool(choices)), shown]
 
 
 def _limit(typed: Any) -> Any:
