@@ -16,6 +16,8 @@ from studio.features.clustering import request_limits
 from studio.features.clustering.results import animation_runs
 from studio.features.control import conditions
 from studio.features.labs import inspect
+from studio.features.mcp import sessions as mcp_sessions
+from studio.features.mcp.feature import MAX_BYTES as MCP_BYTES
 from studio.features.openai_api.feature import MAX_BYTES as OPENAI_BYTES
 from studio.page import sessions as page_sessions
 
@@ -76,7 +78,7 @@ def _limits() -> dict[str, list[str]]:
             "",
         ],
         "Body of a request": [
-            f"{access.MAX_JSON_BYTES // MB} MB; {OPENAI_BYTES // MB} MB for `/v1`; "
+            f"{access.MAX_JSON_BYTES // MB} MB; {OPENAI_BYTES // MB} MB for `/v1` and `/mcp`; "
             f"{small // MB} MB for a picture; {TABLE_BYTES // MB} MB for a table; {large // MB} MB "
             "for LoRAs and photos",
             "",
@@ -108,6 +110,11 @@ def _limits() -> dict[str, list[str]]:
             f"{request_limits.EACH_ASKED} of each asked for at once",
             f"{request_limits.ALL_ASKED} of each, which wait in turn",
         ],
+        "Agents by MCP": [
+            f"{mcp_sessions.MAX_SESSIONS} sessions, {mcp_sessions.MAX_OPEN} calls and streams at "
+            "once",
+            "",
+        ],
         "An API key": [
             f"{settings.key_requests_per_minute} requests and {settings.key_tokens_per_minute} "
             "tokens a minute (settings)",
@@ -118,6 +125,7 @@ def _limits() -> dict[str, list[str]]:
 
 def test_limits_are_those_of_the_code():
     assert _tables()[2] == _limits()
+    assert MCP_BYTES == OPENAI_BYTES, "the table has one number for both"
 
 
 # What holds each promise: a promise without a test is none.
