@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from pipelines.core.errors import Unavailable
 from pipelines.preprocessors import parameters as ask
 from pipelines.preprocessors.skeletons import draw_body, draw_face, draw_hand
 from pipelines.preprocessors.working_size import as_map, read_at
@@ -36,8 +37,14 @@ class PoseNetworks:
     device = "cpu"
 
     def __init__(self, people: Path, points: Path) -> None:
+        from pipelines.core.quiet_openvino import computes_here
         from pipelines.core.quiet_openvino import openvino as ov
 
+        if not computes_here():
+            raise Unavailable(
+                "DWPose needs OpenVINO, which does not compute on this processor. "
+                "Take another preprocessor of poses."
+            )
         core = ov.Core()
         self.nbytes = sum(path.stat().st_size for path in (people, points))
         self.people: Any = core.compile_model(core.read_model(people), "CPU")

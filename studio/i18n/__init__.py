@@ -46,7 +46,9 @@ _ERROR = re.compile(
     r"(?<![\w.])(?:\w+\.)*+((?:[A-Z]\w*)?(?:Error|Exception|Warning|Interrupt|Exit))(?::(?: |$)|$)"
 )
 # What only the program's inside is called, wherever in a reason it stands.
-_INSIDE = re.compile(r"<(?:class|function|module|bound method) |object at 0x|NoneType|state_dict")
+_INSIDE = re.compile(
+    r"<(?:class|function|module|bound method) |object at 0x|NoneType|state_dict|Exception from src/"
+)
 # A file's place on the host's disk, as an operating system's errors quote it, or bare. What follows
 # a scheme or a word ("https://…", "km/h") is none.
 _QUOTED_PLACE = re.compile(

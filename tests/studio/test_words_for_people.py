@@ -117,6 +117,10 @@ def test_a_place_in_the_data_is_told_as_one_would_say_it(data, sentence):
         (Exception("Exception: too late"), "This has failed: too late."),
         (RuntimeError("Error(s) in loading state_dict for U:\n\tMissing"), "Atelier itself has"),
         (ValueError("expected one of <class 'int'>"), "Atelier itself has failed here."),
+        (
+            RuntimeError("Exception from src/inference/src/cpp/core.cpp:117:\nand more"),
+            "Atelier itself",
+        ),
         (RuntimeError("TypeError: 'NoneType' object is not iterable"), "Atelier itself has failed"),
     ],
 )

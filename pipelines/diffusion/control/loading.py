@@ -17,6 +17,7 @@ from pipelines.core.paths import ASSETS, HUB_FOLDER
 from pipelines.diffusion.control.catalog import ControlEntry
 from pipelines.diffusion.control.original_adapter import from_original
 from pipelines.diffusion.loading import unreadable_files_named
+from pipelines.diffusion.openvino.rows import computes_here
 from pipelines.diffusion.openvino.steering import OpenVINOControlNet
 from pipelines.diffusion.openvino.unet import LARGEST_BYTES, SMALLEST_BYTES
 from pipelines.diffusion.single_file import CONFIGS
@@ -65,6 +66,7 @@ class ControlModel:
             and self.config.addition_embed_type is None
             and not self.config.global_pool_conditions
             and SMALLEST_BYTES <= size <= LARGEST_BYTES
+            and computes_here()
         ):
             self._fast = OpenVINOControlNet(self._net, folder)
 

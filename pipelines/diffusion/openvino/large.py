@@ -29,7 +29,7 @@ from diffusers import UNet2DConditionModel
 
 from pipelines.core.child_process import LineProcess
 from pipelines.core.devices import free_memory
-from pipelines.diffusion.openvino.rows import RowNetwork
+from pipelines.diffusion.openvino.rows import RowNetwork, computes_here
 from pipelines.diffusion.openvino.steering import pads
 from pipelines.diffusion.openvino.topology import convert, library_versions, without_origin
 from pipelines.diffusion.openvino.unet import LARGEST_BYTES, is_plain, unet_to_convert
@@ -42,7 +42,8 @@ _at_work = threading.Lock()  # one at a time
 
 def is_large(unet: torch.nn.Module, device: str) -> bool:
     """Whether this UNet is one for a network in the home folder: plain, and too large for two."""
-    return device == "cpu" and is_plain(unet) and weight_bytes(unet) > LARGEST_BYTES
+    is_too_large = weight_bytes(unet) > LARGEST_BYTES
+    return device == "cpu" and is_plain(unet) and is_too_large and computes_here()
 
 
 def weight_bytes(unet: torch.nn.Module) -> int:

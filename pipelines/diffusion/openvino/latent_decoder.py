@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
 
-from pipelines.diffusion.openvino.rows import RowNetwork
+from pipelines.diffusion.openvino.rows import RowNetwork, computes_here
 from pipelines.diffusion.openvino.steering import TRACED_SIDE, ToConvert
 
 SMALLEST_BYTES = 4 * 2**20
@@ -72,4 +72,5 @@ def can_decode(vae: torch.nn.Module, device: str) -> bool:
         and isinstance(vae, (AutoencoderKL, AutoencoderTiny))
         and vae.dtype == torch.float32
         and sum(parameter.nbytes for parameter in vae.decoder.parameters()) >= SMALLEST_BYTES
+        and computes_here()
     )

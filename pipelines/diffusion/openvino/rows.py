@@ -150,6 +150,13 @@ class RowNetwork:
         return self._compiled[shapes]
 
 
+def computes_here() -> bool:
+    """Whether networks can be compiled on this processor; it takes a moment the first time."""
+    from pipelines.core import quiet_openvino
+
+    return quiet_openvino.computes_here()
+
+
 def _row(array: np.ndarray, i: int) -> np.ndarray:
     return array[i : i + 1] if array.ndim and len(array) > 1 else array
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from diffusers import UNet2DConditionModel
 
-from pipelines.diffusion.openvino.rows import RowNetwork
+from pipelines.diffusion.openvino.rows import RowNetwork, computes_here
 from pipelines.diffusion.openvino.steering import (
     Control,
     SteeredUNet,
@@ -122,7 +122,8 @@ class _Plain(torch.nn.Module):
 def worth_it(unet: torch.nn.Module, device: str) -> bool:
     """Whether this UNet should run through OpenVINO: on a CPU, small, and plainly conditioned."""
     size = sum(parameter.nbytes for parameter in unet.parameters())
-    return device == "cpu" and is_plain(unet) and SMALLEST_BYTES <= size <= LARGEST_BYTES
+    fits = SMALLEST_BYTES <= size <= LARGEST_BYTES
+    return device == "cpu" and is_plain(unet) and fits and computes_here()
 
 
 def is_plain(unet: torch.nn.Module) -> bool:
