@@ -18,7 +18,7 @@ from tests.conftest import TINY
 
 
 @pytest.fixture
-def refused(monkeypatch):
+def without_openvino(monkeypatch):
     monkeypatch.setattr(quiet_openvino, "computes_here", lambda: False)
     for module in (unet, latent_decoder):
         monkeypatch.setattr(module, "SMALLEST_BYTES", 0)
@@ -44,7 +44,9 @@ def test_the_trial_itself_is_right_where_it_computes():
     assert float(expected[0, 0, 4, 4]) == 2 * 24 + 6 * 36
 
 
-def test_pytorch_paints_where_it_is_refused(cache, networks, monkeypatch, small_unet, refused):
+def test_pytorch_paints_where_it_is_refused(
+    cache, networks, monkeypatch, small_unet, without_openvino
+):
     assert not unet.worth_it(small_unet, "cpu")
     monkeypatch.setattr(large, "LARGEST_BYTES", 0)
     assert not large.is_large(small_unet, "cpu")
@@ -56,6 +58,6 @@ def test_pytorch_paints_where_it_is_refused(cache, networks, monkeypatch, small_
         assert model.unet is model.pipe.unet
 
 
-def test_poses_that_need_it_say_so(tmp_path, refused):
+def test_poses_that_need_it_say_so(tmp_path, without_openvino):
     with pytest.raises(Unavailable, match="DWPose needs OpenVINO"):
         dwpose.PoseNetworks(tmp_path / "people.onnx", tmp_path / "points.onnx")
