@@ -11,7 +11,7 @@ import gradio as gr
 from studio.page.events import Page
 from studio.page.widgets import QUIET, Visitor
 
-UNFILLED, FILLED, BROUGHT = 0, 1, 2
+UNFILLED, FILLED, BROUGHT, BROUGHT_WITH_WORDS = 0, 1, 2, 3
 
 
 class TabEvents:
@@ -25,7 +25,8 @@ class TabEvents:
         page, tab: those.
         stage: an event that has filled the controls for the visitor, before the tab was ever seen,
             puts ``FILLED`` here, so that :meth:`fill` does not do it again with other values; one
-            that has brought a picture and nothing else puts ``BROUGHT`` here.
+            that has brought a picture and nothing else puts ``BROUGHT`` here, and one that has
+            brought its prompt, too, ``BROUGHT_WITH_WORDS``.
     """
 
     def __init__(self, page: Page, tab: gr.Tab) -> None:
@@ -46,22 +47,27 @@ class TabEvents:
         updates: Callable[[Visitor], list[Any]],
         outputs: list[Any],
         pictures: Sequence[Any] = (),
+        words: Sequence[Any] = (),
     ) -> gr.events.Dependency:
         """Show ``updates(visitor)`` in ``outputs``, unless they are ``FILLED`` already.
 
         Args:
-            pictures: those of the outputs that stay as they are where a picture was ``BROUGHT``.
+            pictures: those of the outputs that stay as they are where a picture was ``BROUGHT``,
+                with its words or without.
+            words: those that stay where they were brought with it.
         """
-        brought = {each._id for each in pictures}
+        left = {
+            BROUGHT: {each._id for each in pictures},
+            BROUGHT_WITH_WORDS: {each._id for each in (*pictures, *words)},
+        }
 
         def unless_filled(stage: int, request: gr.Request) -> list[Any]:
             if stage == FILLED:
                 return [gr.skip()] * len(outputs)
             found = updates(Visitor.of(request))
-            if stage != BROUGHT:
-                return found
+            stays = left.get(stage, ())
             return [
-                gr.skip() if output._id in brought else value
+                gr.skip() if output._id in stays else value
                 for output, value in zip(outputs, found, strict=True)
             ]
 

@@ -425,11 +425,13 @@ def test_a_picture_is_painted_repainted_compared_made_larger_and_found_in_the_ga
     assert (painted.width, painted.height) == (128, 128)
 
     page.click("#painted-change")
+    expect(page.locator("#change-prompt textarea")).to_have_value("a red mug on a wooden floor")
     laid = studio[0].inputs.from_gallery("local", painted.id).id
     on_paper = "id => window.atelierDrawings?.['change-canvas']?.value() === id"
     page.wait_for_function(on_paper, arg=laid)
     page.locator("#change-canvas .mask-layer").wait_for()
     expect(page.locator("#change-about-model")).not_to_be_empty()
+    expect(page.locator("#change-prompt textarea")).to_have_value("a red mug on a wooden floor")
     choose(page, "#change-model", STARTER)
     page.fill("#change-prompt textarea", "a green ball on a wooden floor")
     put_number(page, "#change-steps", 4)

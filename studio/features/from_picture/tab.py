@@ -47,7 +47,7 @@ from studio.page.components.mask import mask_of
 from studio.page.components.paint_form import PaintForm
 from studio.page.components.picture_panel import PicturePanel
 from studio.page.components.versus import VERSUS_MOVED, versus
-from studio.page.tab_events import BROUGHT, FILLED, TabEvents
+from studio.page.tab_events import BROUGHT, BROUGHT_WITH_WORDS, FILLED, TabEvents
 from studio.page.units.beside import UnitsBeside
 from studio.page.widgets import QUIET, Visitor, from_field, label
 
@@ -217,7 +217,8 @@ class FromPictureTab(Tab):
         drawn = Taker(self.id, outputs, self._take_drawing, after=read)
         exchange.take(DRAWING, drawn, "change")
         brought = [self.canvas, self.several, events.stage]
-        exchange.take(PICTURE, Taker(self.id, brought, self._take_picture), "change")
+        with_words = [self.canvas, self.several, *self.form.words, events.stage]
+        exchange.take(PICTURE, Taker(self.id, with_words, self._take_picture), "change")
         exchange.take(PICTURES, Taker(self.id, brought, self._take_pictures), "change")
 
     def data(self, values: Sequence[Any]) -> dict[str, Any]:
@@ -349,9 +350,13 @@ class FromPictureTab(Tab):
         return [*filled, *laid, *change, *self._units_of(fields, visitor), FILLED]
 
     def _take_picture(self, picture: str, visitor: Visitor, values: list[Any]) -> list[Any]:
-        """A picture of the gallery on the canvas."""
+        """A picture of the gallery on the canvas, with the words that it was painted by."""
         [brought] = bring_from_gallery(self.studio, visitor, picture)
-        return [brought.id, several_of([]), BROUGHT]
+        request = self.studio.gallery.get(visitor.owner.id, picture).request
+        if request.get("prompt"):
+            words = [request["prompt"], request.get("negative_prompt", "")]
+            return [brought.id, several_of([]), *words, BROUGHT_WITH_WORDS]
+        return [brought.id, several_of([]), *[gr.skip()] * len(self.form.words), BROUGHT]
 
     def _take_pictures(self, pictures: list[str], visitor: Visitor, values: list[Any]) -> list[Any]:
         """Pictures of the gallery: the first on the canvas, the others beside it.

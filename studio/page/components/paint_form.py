@@ -107,6 +107,11 @@ class PaintForm:
         parts = [*self._part_inputs, *self._loras.outputs]
         return [*self.controls.values(), *parts, self._about]
 
+    @property
+    def words(self) -> list[Any]:
+        """The controls of what is to be seen and what is not."""
+        return [self._drawn["prompt"], self._drawn["negative_prompt"]]
+
     def draw_prompt(self) -> None:
         """The prompt, examples to start from, and the line about words never seen."""
         self._draw("prompt", lines=3, max_lines=12, info=None, elem_classes=DRAFT,
@@ -198,8 +203,9 @@ class PaintForm:
         self.opened = events.fill(
             lambda visitor: self._open(last_request(visitor) or {}, visitor),
             self.outputs,
+            words=self.words,
         )
-        restore_drafts(self.opened, [prompt, self._drawn["negative_prompt"]])
+        restore_drafts(self.opened, self.words)
         keep_here(self.opened, self._drawn["seed"])
 
     def data(self, values: Sequence[Any]) -> dict[str, Any]:

@@ -33,7 +33,13 @@ from studio.i18n import texts
 from studio.page import shell
 from studio.page.components import canvas
 from studio.page.components.paint_form import PaintForm
-from studio.page.tab_events import BROUGHT, FILLED, UNFILLED, TabEvents
+from studio.page.tab_events import (
+    BROUGHT,
+    BROUGHT_WITH_WORDS,
+    FILLED,
+    UNFILLED,
+    TabEvents,
+)
 from studio.page.widgets import Visitor, from_field
 
 MARKER = re.compile(r"__i18n__(\{.*?\})")
@@ -336,9 +342,10 @@ def test_a_model_that_is_filled_in_brings_what_is_said_of_it(form):
 @pytest.mark.parametrize(
     ("stage", "expected"),
     [
-        (UNFILLED, ["offered", "words"]),
-        (BROUGHT, [gr.skip(), "words"]),  # a picture was sent here before the tab was ever seen
-        (FILLED, [gr.skip(), gr.skip()]),
+        (UNFILLED, ["offered", "words", 3]),
+        (BROUGHT, [gr.skip(), "words", 3]),  # a picture was sent here before the tab was ever seen
+        (BROUGHT_WITH_WORDS, [gr.skip(), gr.skip(), 3]),
+        (FILLED, [gr.skip()] * 3),
     ],
 )
 def test_a_tab_fills_what_nothing_was_sent_to(monkeypatch, stage, expected):
@@ -349,10 +356,13 @@ def test_a_tab_fills_what_nothing_was_sent_to(monkeypatch, stage, expected):
         return {"id": 1}
 
     page = SimpleNamespace(load=load, first_sights={}, fills=set())
-    canvas_shown, prompt = gr.HTML(), gr.HTML()
+    canvas_shown, prompt, steps = gr.HTML(), gr.HTML(), gr.HTML()
     events = TabEvents(page, SimpleNamespace(_id=3))
     events.fill(
-        lambda visitor: ["offered", "words"], [canvas_shown, prompt], pictures=[canvas_shown]
+        lambda visitor: ["offered", "words", 3],
+        [canvas_shown, prompt, steps],
+        pictures=[canvas_shown],
+        words=[prompt],
     )
     monkeypatch.setattr(Visitor, "of", lambda request: VISITOR)
     assert listeners[0](stage, None) == expected

@@ -23,6 +23,7 @@ from studio.features.from_picture.mask_form import FIELDS
 from studio.features.from_picture.tab import FromPictureTab
 from studio.page.components.canvas import UNSENT
 from studio.page.components.mask import mask_of, mask_on
+from studio.page.tab_events import BROUGHT, BROUGHT_WITH_WORDS
 from studio.page.widgets import Visitor
 
 VISITOR = Visitor(LOCAL_OWNER, "en")
@@ -139,6 +140,14 @@ def test_what_was_changed_of_pictures_of_the_gallery_is_said_once(tab, monkeypat
     tab._take_picture("6", VISITOR, [])
     tab._take_picture("2", VISITOR, [])
     assert said == ["4 shrank.<br>5 shrank.", "6 shrank."]
+
+
+def test_a_picture_of_the_gallery_brings_the_words_it_was_painted_by(tab, monkeypatch):
+    painted = SimpleNamespace(request={"prompt": "a mug", "negative_prompt": "dents"})
+    monkeypatch.setattr(tab.studio.gallery, "get", lambda owner, id: painted)
+    assert tab._take_picture("1", VISITOR, [])[2:] == ["a mug", "dents", BROUGHT_WITH_WORDS]
+    painted.request = {"scale": 2}  # it was only made larger: what is typed stays
+    assert tab._take_picture("1", VISITOR, [])[2:] == [gr.skip(), gr.skip(), BROUGHT]
 
 
 def test_several_pictures_of_the_gallery_come_in_up_to_a_number(tab):
