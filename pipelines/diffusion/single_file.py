@@ -20,7 +20,7 @@ from transformers import CLIPTokenizer
 
 from pipelines.core.paths import SINGLE_FILE_CONFIGS as CONFIGS
 from pipelines.models.local_models import prediction_of
-from pipelines.models.original_layout import UNET, current_name
+from pipelines.models.original_layout import UNET, current_names
 
 _MODEL_PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
 
@@ -43,7 +43,9 @@ def from_file(path: Path, config: Path, dtype: torch.dtype) -> DiffusionPipeline
     }
     unet = json.loads((config / "unet" / "config.json").read_text(encoding="utf-8"))
     ones = () if unet.get("use_linear_projection") else (1, 1)
-    checkpoint = {current_name(name): tensor for name, tensor in load_file(path).items()}
+    tensors = load_file(path)
+    checkpoint = {current: tensors[name] for name, current in current_names(tensors).items()}
+    del tensors
     for name, tensor in checkpoint.items():
         if name.startswith(UNET) and name.endswith((".proj_in.weight", ".proj_out.weight")):
             checkpoint[name] = tensor.reshape(*tensor.shape[:2], *ones)  # the same numbers

@@ -23,6 +23,7 @@ from pipelines.models.original_layout import (
     Part,
     Shape,
     current_name,
+    current_names,
     expected_parts,
     plain,
 )
@@ -253,8 +254,8 @@ def _inspect_checkpoint(path: Path, configs: Path, size: int, changed: int) -> F
             foreign = no_weights(file.read(START), path.name)
         whole = Message("{model} is not a whole .safetensors file.", model=path.name)
         return _refuse(foreign or whole)
-    tensors = {current_name(name): _shape_of(info) for name, info in header.items()
-               if name != "__metadata__"}  # fmt: skip
+    names = current_names([name for name in header if name != "__metadata__"])
+    tensors = {current: _shape_of(header[name]) for name, current in names.items()}
     if not any(key.startswith(f"{UNET}input_blocks.") for key in tensors):
         return _no_checkpoint(path, tensors)
     if (reason := _other_kind(path, tensors)) is not None:
@@ -394,12 +395,13 @@ def prediction_of(path: Path) -> dict[str, Any]:
     have a file ``x.yaml`` beside ``x.safetensors``, as A1111 reads it.
     """
     header = read_header(path) or {}
+    marks = {current_name(name) for name in header}
     metadata = header.get("__metadata__")
     said = metadata.get("modelspec.prediction_type") if isinstance(metadata, dict) else None
     options: dict[str, Any] = {}
-    if "v_pred" in header or said in ("v", "v_prediction") or _yaml_says_v(path):
+    if "v_pred" in marks or said in ("v", "v_prediction") or _yaml_says_v(path):
         options["prediction_type"] = "v_prediction"
-    if "ztsnr" in header:
+    if "ztsnr" in marks:
         options |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
     return options
 

@@ -8,7 +8,7 @@ heavy library is loaded.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -42,6 +42,14 @@ _RENAMED = (
         for piece in ("embeddings.", "encoder.", "final_layer_norm.")
     ),
 )
+# Of modules that were compiled, sharded or checkpointed in training; DistributedDataParallel and
+# DeepSpeed put "module." in front.
+_WRAPPERS = (
+    "_orig_mod.",
+    "_forward_module.",
+    "_fsdp_wrapped_module.",
+    "_checkpoint_wrapped_module.",
+)
 
 
 @dataclass(frozen=True)
@@ -52,12 +60,29 @@ class Part:
     tensors: Mapping[str, Shape]
 
 
+def current_names(names: Iterable[str]) -> dict[str, str]:
+    """Of each tensor its name as today's checkpoints have it; two of one meaning: the exact one.
+
+    >>> current_names(["vae.quant_conv.bias", "first_stage_model.quant_conv.bias"])
+    {'first_stage_model.quant_conv.bias': 'first_stage_model.quant_conv.bias'}
+    """
+    found = {current_name(name): name for name in names}
+    found |= {name: name for name in names if name in found}
+    return {name: current for current, name in found.items()}
+
+
 def current_name(name: str) -> str:
-    """A tensor's name as today's checkpoints have it.
+    """A tensor's name as today's checkpoints have it, without what training wraps modules in.
 
     >>> current_name("cond_stage_model.transformer.encoder.layers.0.mlp.fc1.bias")
     'cond_stage_model.transformer.text_model.encoder.layers.0.mlp.fc1.bias'
+    >>> current_name("module.model._orig_mod.diffusion_model.out.2.bias")
+    'model.diffusion_model.out.2.bias'
     """
+    for wrapper in _WRAPPERS:
+        name = name.replace(wrapper, "")
+    while name.startswith("module."):
+        name = name.removeprefix("module.")
     for old, new in _RENAMED:
         if name.startswith(old):
             return new + name[len(old) :]

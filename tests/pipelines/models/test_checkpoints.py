@@ -79,6 +79,10 @@ def rename(old: str, new: str):
     return lambda tensors: {k.replace(old, new): each for k, each in tensors.items()}
 
 
+def wrap(prefix: str):
+    return lambda tensors: {prefix + name: each for name, each in tensors.items()}
+
+
 def with_mark(name: str):
     return lambda tensors: tensors | {name: torch.zeros(())}
 
@@ -133,6 +137,10 @@ def test_what_is_not_whole_is_listed_with_what_it_lacks(
         ("sd1", rename("model.diffusion_model.", "diffusion_model.")),
         ("sdxl", lambda tensors: {k: each.bfloat16().float() for k, each in tensors.items()}),
         ("sd1", with_mark("model_ema.decay")),
+        ("sd1", wrap("module.")),
+        ("sdxl", wrap("module._orig_mod.")),
+        ("sd1", rename("model.diffusion_model.", "model._orig_mod.diffusion_model._orig_mod.")),
+        ("sd1", lambda tensors: {f"module.{k}": 0 * each for k, each in tensors.items()} | tensors),
     ],
 )
 def test_names_of_older_tools_give_the_same_picture(checkpoints, tmp_path, family, change):
@@ -158,6 +166,7 @@ def test_every_precision_is_loaded(checkpoints, tmp_path, dtype):
     [
         ((), None, ("epsilon", False)),
         (("v_pred",), None, ("v_prediction", False)),
+        (("module.v_pred",), None, ("v_prediction", False)),
         (("v_pred", "ztsnr"), None, ("v_prediction", True)),
         ((), {"modelspec.prediction_type": "v"}, ("v_prediction", False)),
         ((), {"modelspec.prediction_type": "epsilon"}, ("epsilon", False)),
