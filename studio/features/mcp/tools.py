@@ -9,7 +9,7 @@ import contextlib
 import io
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from anyio.to_thread import run_sync
 from PIL import Image
 
 from pipelines.core.errors import BadRequest, NotFound, UserError, unforeseen
+from pipelines.core.messages import Message
 from pipelines.diffusion.from_picture.requests import FromPicture
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.upscaling.requests import UpscaleRequest
@@ -39,6 +40,11 @@ PICTURE = {
     "type": "string",
     "description": "The id of a picture, or a PNG, JPEG or WEBP in base64.",
 }
+MASK = {
+    "type": "string",
+    "description": "What of the picture is painted anew is white: an id, or a file in base64.",
+}
+_START = ("strength", "area", "masked_content")
 _FIELDS = ("prompt", "negative_prompt", "model", "width", "height", "steps", "guidance",
            "sampler", "seed", "batch_count")  # fmt: skip
 _log = logging.getLogger(__name__)
@@ -89,7 +95,12 @@ class Tools:
             "change": (
                 "Paints a picture anew from another one and words.",
                 _schema(
-                    {"picture": PICTURE, **painting, **_fields_of(FromPicture, ("strength",))},
+                    {
+                        "picture": PICTURE,
+                        "mask": MASK,
+                        **painting,
+                        **_fields_of(FromPicture, _START),
+                    },
                     ("picture", "prompt"),
                 ),
                 self._change,
@@ -161,9 +172,10 @@ class Tools:
 
     async def _change(self, call: _Call) -> types.CallToolResult:
         data = dict(call.given)
-        start = {"picture": await run_sync(self._bring, call.owner, data.pop("picture"))}
-        if "strength" in data:
-            start["strength"] = data.pop("strength")
+        start = {name: data.pop(name) for name in _START if name in data}
+        for name in ("picture", "mask"):
+            if name in data:
+                start[name] = await run_sync(self._bring, call.owner, data.pop(name))
         return await self._run(call, "text_to_image", {**data, "from_picture": start})
 
     async def _upscale(self, call: _Call) -> types.CallToolResult:
@@ -217,7 +229,8 @@ class Tools:
                 raise BadRequest(job.error.template, **job.error.values)
             raise BadRequest("The job was cancelled in the studio.")
         pictures = await run_sync(self.studio.gallery.of_job, call.owner.id, job.id)
-        return await run_sync(self._show, call, pictures)
+        notes = [str(Message.from_json(each)) for each in (job.result or {}).get("notes", ())]
+        return await run_sync(self._show, call, pictures, notes)
 
     async def _wait(self, call: _Call, job: Job) -> Job:
         """The job once it has ended, or as it is when the client leaves."""
@@ -239,14 +252,17 @@ class Tools:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(ended.wait(), LOOK_SECONDS)
 
-    def _show(self, call: _Call, pictures: list[SavedPicture]) -> types.CallToolResult:
+    def _show(
+        self, call: _Call, pictures: list[SavedPicture], notes: Sequence[str] = ()
+    ) -> types.CallToolResult:
+        """The pictures, where they are whole, and what had no effect or was done otherwise."""
         facts, shown = [], []
         for each in pictures:
             link = f"{call.base}mcp/pictures/{each.id}.png"
             facts.append({"id": each.id, "width": each.width, "height": each.height, "link": link})
             data = _small_png(self.studio.gallery.open(call.owner.id, each.id))
             shown.append(types.ImageContent(data=data, mime_type="image/png"))
-        result = _result({"pictures": facts})
+        result = _result({"pictures": facts} | ({"notes": list(notes)} if notes else {}))
         return result.model_copy(update={"content": [*result.content, *shown]})
 
 

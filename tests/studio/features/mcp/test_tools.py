@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import httpx2
+import numpy as np
 import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
@@ -109,6 +110,37 @@ def test_agent_paints_changes_enlarges_and_finds_again(studio_and_address, keys,
     assert told == sorted(told)
     assert told
     assert len(studio.gallery.ids("bob")) >= 3
+
+
+def test_agent_changes_what_a_mask_says_alone_and_hears_what_had_no_effect(
+    studio_and_address, keys
+):
+    async def work() -> None:
+        async with connect(studio_and_address[1], keys["bob"], "auto") as client:
+            painted = await client.call_tool("paint", QUICK)
+            (fact,), (before,) = painted.structured_content["pictures"], pictures_in(painted)
+            assert "notes" not in painted.structured_content
+            mask = Image.new("L", before.size, 0)
+            mask.paste(255, (0, 0, 32, 72))
+            file = io.BytesIO()
+            mask.save(file, "PNG")
+            result = await client.call_tool(
+                "change",
+                {**QUICK, "picture": fact["id"], "mask": base64.b64encode(file.getvalue()).decode(),
+                 "strength": 1.0, "seed": 6},
+            )  # fmt: skip
+            assert not result.is_error, words_of(result)
+            after = np.asarray(pictures_in(result)[0]).astype(int)
+            changed = (after != np.asarray(before)).any(axis=-1)
+            assert changed[:, :32].mean() > 0.5
+            assert not changed[:, 48:].any(), "beyond the blurred edge"
+            low = await client.call_tool(
+                "change", {**QUICK, "picture": fact["id"], "prompt": "a mug AND a hat"}
+            )
+            notes = low.structured_content["notes"]
+            assert any(each.startswith("AND is read as a plain word") for each in notes), notes
+
+    asyncio.run(work())
 
 
 @pytest.mark.parametrize("mode", MODES)
