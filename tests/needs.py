@@ -58,6 +58,12 @@ def _takes_any_file_name() -> bool:
     return True
 
 
+def _runs_openvino() -> bool:
+    from pipelines.core.quiet_openvino import computes_here
+
+    return computes_here()
+
+
 # By the names of their marks.
 NEEDS = {
     "browser": Need("Chromium, which drives the page", lambda: CHROMIUM is not None),
@@ -68,6 +74,7 @@ NEEDS = {
         "a system that sets back a process' peak of memory (/proc/self/clear_refs)",
         lambda: os.access("/proc/self/clear_refs", os.W_OK),
     ),
+    "openvino": Need("a processor on which OpenVINO computes", _runs_openvino),
     "linux": Need(
         "Linux, whose /proc tells the memory of processes", lambda: "linux" in sys.platform
     ),

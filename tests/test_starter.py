@@ -144,6 +144,7 @@ def test_a_seed_gives_the_same_picture_after_a_restart(tmp_path, home, cache):
     assert np.abs(after - before).max() <= 1
 
 
+@pytest.mark.openvino
 def test_the_fast_unet_paints_what_pytorch_paints(cache, monkeypatch):
     (fast,), _ = _paint(cache, seed=2)
     with cache.lease("starter") as model:

@@ -11,6 +11,8 @@ from pipelines.diffusion.openvino import latent_decoder as openvino_decoder
 from pipelines.diffusion.openvino.latent_decoder import OpenVINODecoder, can_decode
 from tests.conftest import TINY
 
+pytestmark = pytest.mark.openvino
+
 
 @pytest.fixture(scope="module", params=["whole", "tiny"])
 def vae(request):

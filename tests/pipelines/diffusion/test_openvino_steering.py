@@ -14,6 +14,8 @@ from pipelines.diffusion.control.steering import Steering, WorkingUnit
 from pipelines.diffusion.openvino.steering import OpenVINOControlNet
 from pipelines.diffusion.openvino.unet import OpenVINOUNet
 
+pytestmark = pytest.mark.openvino
+
 ROWS, HEIGHT, WIDTH = 4, 8, 16
 TOTAL = 4  # evaluations
 

@@ -19,6 +19,8 @@ from pipelines.diffusion.openvino.unet import OpenVINOUNet, worth_it
 from pipelines.diffusion.prompts import PromptEmbeds
 from tests.patience import PATIENCE
 
+pytestmark = pytest.mark.openvino
+
 
 @pytest.fixture(scope="module")
 def unet(small_unet) -> UNet2DConditionModel:

@@ -16,6 +16,8 @@ from pipelines.preprocessors.weights import WEIGHTS
 from tests.hub import serve_hub
 from tests.pipelines.preprocessors.conftest import cache_in
 
+pytestmark = pytest.mark.openvino
+
 SIDE = 64  # of the square that the detector reads: cells of 8, 16 and 32 pixels
 WIDE, HIGH = 24, 32  # what the points are looked for in
 

@@ -27,6 +27,8 @@ from pipelines.models.catalog import Catalog
 from tests.conftest import TINY
 from tests.patience import PATIENCE
 
+pytestmark = pytest.mark.openvino
+
 
 @pytest.fixture(scope="module")
 def converted_folder(small_unet, tmp_path_factory):
