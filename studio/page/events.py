@@ -15,6 +15,7 @@ from typing import Any
 import gradio as gr
 from gradio.blocks import BlockFunction
 from gradio.exceptions import InvalidPathError
+from gradio.utils import is_prop_update
 
 from pipelines.core.errors import UserError, unforeseen
 from pipelines.core.messages import Message
@@ -76,6 +77,24 @@ class Page(gr.Blocks):
         except Exception as error:
             _log.exception("an event of the page, %s, has failed", function.name)
             raise _as_toast(unforeseen(error), request) from error
+
+    def handle_streaming_diffs(
+        self, block_fn: BlockFunction, data: list[Any], *given: Any, **named: Any
+    ) -> list[Any]:
+        """As Gradio's, but an update of properties replaces the one before as a whole.
+
+        The browser makes each value of a generator of the one before, in place: where two come at
+        once, the keys that the second lacks would be gone from the first before it is drawn, and
+        what it shows would stay hidden.
+        """
+        whole = list(data)
+        sent = super().handle_streaming_diffs(block_fn, data, *given, **named)
+        return [
+            [["replace", [], new]]
+            if is_prop_update(new) and isinstance(edits, list) and edits
+            else edits
+            for new, edits in zip(whole, sent, strict=True)
+        ]
 
     def _check(self, function: BlockFunction, inputs: Any, state: Any, owner: Owner) -> list[Any]:
         if not isinstance(inputs, list) or len(inputs) < len(function.inputs):

@@ -20,10 +20,23 @@ import pytest
 from studio.app import open_studio
 from studio.core.accounts.accounts import LOCAL_OWNER
 from studio.page import shell
+from studio.page.events import Page
 from studio.page.sessions import Session
 from tests.patience import wait_until
 from tests.studio.live import live_studio, options_for, page_config, sentence
 from tests.studio.people import ACCOUNTS
+
+
+def edit_in_place(value: Any, edits: list[list[Any]]) -> Any:
+    """The value of a generator after the one before, made of it as Gradio's script makes it."""
+    for action, path, new in edits:
+        if not path:
+            value = {"replace": new, "append": f"{value}{new}"}[action]
+        elif action == "delete":
+            del value[path[0]]
+        else:
+            value[path[0]] = new
+    return value
 
 
 @pytest.fixture(scope="module")
@@ -218,3 +231,21 @@ def test_an_upload_of_the_page_to_a_full_disk_is_refused_in_both_languages(
     assert sentence(answer).startswith("本工作室的磁盘已满")
     assert not caplog.records
     wait_until(lambda: {*cache.rglob("*")} == before)  # nothing of it is left
+
+
+def test_what_follows_an_update_at_once_takes_nothing_from_it():
+    with Page(lambda *_: False) as page:
+        page.load(lambda: None, None, [gradio.Row(visible=False), gradio.HTML()])
+    update, (event,) = {"__type__": "update"}, page.fns.values()
+    chunks = [
+        [{"visible": True, **update}, "<p>one"],
+        [{**update}, "<p>one, two"],
+        [{"visible": False, "value": "x", **update}, {**update}],
+    ]
+    sent = [page.handle_streaming_diffs(event, [*each], "s", "r", False) for each in chunks]
+    last = page.handle_streaming_diffs(event, [None, None], "s", "r", True)
+    assert sent[1][1] == [["append", [], ", two"]]  # of a text only what is new
+    seen = [sent[0]]
+    for edits in sent[1:]:
+        seen.append([edit_in_place(*each) for each in zip(seen[-1], edits, strict=True)])
+    assert [*seen, last] == [*chunks, chunks[-1]]
