@@ -13,8 +13,9 @@ from starlette.types import Receive, Scope, Send
 from pipelines.chat.events import Reading, Words
 from pipelines.core.events import Result
 from studio.api import sse
+from studio.api.job_waiting import Gone
 from studio.features.openai_api.errors import problem
-from studio.features.openai_api.running import Gone, Open, Run
+from studio.features.openai_api.running import Open, Run
 from studio.features.openai_api.wire import Format
 from studio.i18n import language_of_request
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import contextlib
 import json
 import re
 import time
@@ -16,10 +14,10 @@ from pydantic import Field
 from starlette.types import Receive
 
 from pipelines.core.errors import BadRequest, UserError
+from studio.api.job_waiting import wait_for_end
 from studio.core.jobs.record import DONE, Job
 from studio.features.openai_api.bodies import Options, drop_nulls, rename_fields, validate_body
 from studio.features.openai_api.errors import Invalid
-from studio.features.openai_api.running import Gone
 from studio.features.openai_api.schemas import Image, Images
 
 if TYPE_CHECKING:
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
     from studio.core.services import Studio
 
 KIND = "text_to_image"
-LOOK_SECONDS = 0.5  # between two looks at a job, should nobody tell that it has ended
 _SIZE = re.compile(r"(\d{1,6})[xX×](\d{1,6})")
 # Fields that would be ignored to the caller's harm, and their values that ask for nothing.
 _UNSUPPORTED = {
@@ -121,45 +118,12 @@ async def generate(
         job = await run_sync(studio.submissions.submit, owner, kind, dict(data))
     except BadRequest as error:
         raise rename_fields(error, {"width": "size", "height": "size"}) from None
-    gone = asyncio.create_task(_wait_for_disconnect(receive))
-    try:
-        job = await _wait_for_end(studio, job, gone)
-    finally:
-        gone.cancel()
-        if not job.ended:  # the client has gone, or the studio is closing
-            await run_sync(studio.jobs.cancel, owner.id, job.id)
+    job = await wait_for_end(studio, job, receive)
     if job.state != DONE:
         if job.error is None:
             raise Failed("The job was cancelled in the studio.")
         raise Failed(job.error.template, **job.error.values)
     return await run_sync(_answer, studio, job)
-
-
-async def _wait_for_end(studio: Studio, job: Job, gone: asyncio.Task) -> Job:
-    told, loop = asyncio.Event(), asyncio.get_running_loop()
-
-    def tell() -> None:
-        with contextlib.suppress(RuntimeError):  # the studio is closing
-            loop.call_soon_threadsafe(told.set)
-
-    with studio.jobs.on_job_end(tell):
-        while True:
-            told.clear()
-            job = await run_sync(studio.jobs.get, job.owner, job.id)
-            if job.ended:
-                return job
-            ending = asyncio.create_task(told.wait())
-            await asyncio.wait(
-                {ending, gone}, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED
-            )
-            ending.cancel()
-            if gone.done():
-                raise Gone
-
-
-async def _wait_for_disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def _answer(studio: Studio, job: Job) -> str:

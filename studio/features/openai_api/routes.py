@@ -15,13 +15,13 @@ from pipelines.chat.backends.remote_fields import unsent_fields
 from pipelines.chat.requests import Generation
 from studio.api.dependencies import CurrentOwner, CurrentStudio, JsonObject
 from studio.api.http import NOT_KEPT
+from studio.api.job_waiting import Gone
 from studio.core.accounts.accounts import Owner
 from studio.core.accounts.keys import ApiKey
 from studio.core.services import Studio
 from studio.features.openai_api import bodies, image_edits, images, models
 from studio.features.openai_api.answering import Answering
 from studio.features.openai_api.errors import Invalid, Route
-from studio.features.openai_api.running import Gone
 from studio.features.openai_api.schemas import ModelList
 from studio.features.openai_api.wire import ChatFormat, CompletionFormat
 

@@ -20,6 +20,7 @@ from pipelines.chat.events import Reading, TokenOdds, Words
 from pipelines.chat.requests import Generation, about_tokens
 from pipelines.core.errors import Stopped
 from pipelines.core.events import Result
+from studio.api.job_waiting import Gone
 
 
 class Events(Iterator[Any], Protocol):
@@ -44,10 +45,6 @@ class Answer:
     text: str
     odds: tuple[TokenOdds, ...]
     facts: dict[str, Any]
-
-
-class Gone(Exception):
-    """The client has hung up: nobody waits for the answer any more."""
 
 
 class Feed:
