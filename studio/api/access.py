@@ -7,6 +7,7 @@ being forgotten.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -29,6 +30,7 @@ from studio.core.accounts.accounts import (
     NotLoggedIn,
     Owner,
     basic_name,
+    basic_password,
 )
 from studio.core.accounts.keys import PREFIX as KEY_PREFIX
 from studio.core.accounts.keys import ApiKey, Keys
@@ -322,7 +324,12 @@ class Access:
         """The API key of this studio, right or wrong, that a program's request came with."""
         if self._foreign_api(connection) is None:
             return None
-        token = _bearer(connection.headers.get("authorization", ""))
+        header = connection.headers.get("authorization", "")
+        token = _bearer(header)
+        if token is None and header[:6].lower() == "basic ":
+            # Programs that know of names and passwords alone send a key as the password.
+            with contextlib.suppress(NotLoggedIn):
+                token = basic_password(header)
         return token if token is not None and token.startswith(KEY_PREFIX) else None
 
     def _limit(self, path: str) -> int:

@@ -25,6 +25,7 @@ FEATURES = (
     "gallery",
     "settings",
     "openai_api",
+    "sdapi",
     "mcp",
 )
 

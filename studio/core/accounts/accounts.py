@@ -330,6 +330,11 @@ def basic_name(header: str) -> str:
     return _basic(header)[0]
 
 
+def basic_password(header: str) -> str:
+    """The password in an HTTP Basic header; raises NotLoggedIn where it cannot be read."""
+    return _basic(header)[1]
+
+
 def _basic(header: str) -> tuple[str, str]:
     """Name and password of an HTTP Basic header."""
     scheme, _, value = header.partition(" ")

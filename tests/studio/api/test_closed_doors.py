@@ -13,7 +13,7 @@ from studio.app import open_studio
 from tests.patience import PATIENCE
 from tests.studio.live import build_api, live_studio, options_for
 
-DOORS = {"openai": "/v1/models", "mcp": "/mcp"}
+DOORS = {"openai": "/v1/models", "mcp": "/mcp", "a1111": "/sdapi/v1/options"}
 
 
 def test_every_door_of_the_studio_is_tried_here(tmp_path, twin_home):

@@ -78,7 +78,8 @@ def _limits() -> dict[str, list[str]]:
             "",
         ],
         "Body of a request": [
-            f"{access.MAX_JSON_BYTES // MB} MB; {OPENAI_BYTES // MB} MB for `/v1` and `/mcp`; "
+            f"{access.MAX_JSON_BYTES // MB} MB; {OPENAI_BYTES // MB} MB for `/v1`, `/mcp` and "
+            f"`/sdapi`; "
             f"{small // MB} MB for a picture; {TABLE_BYTES // MB} MB for a table; {large // MB} MB "
             "for LoRAs and photos",
             "",
