@@ -154,9 +154,15 @@ def test_pictures_are_made_larger(door):
     found = np.asarray(picture_of(made["image"]).convert("RGB"), int)
     assert np.abs(found - np.asarray(expected, int)).max() <= 1
     sized = {"resize_mode": 1, "upscaling_resize_w": 100, "upscaling_resize_h": 100}
-    several = [{"data": png(noise(seed=seed)), "name": "a.png"} for seed in (0, 1)]
+    several = [{"data": png(noise((64, 80), seed)), "name": "a.png"} for seed in (0, 1)]
     made = ask(door, "extra-batch-images", **sized, upscaler_1="Nearest", imageList=several)
-    assert [picture_of(each).size for each in made["images"]] == [(100, 100)] * 2
+    for seed, each in enumerate(made["images"]):
+        whole = noise((64, 80), seed).resize((100, 125), Image.Resampling.NEAREST)
+        assert picture_of(each).convert("RGB").tobytes() == whole.crop((0, 12, 100, 112)).tobytes()
+    small = {"resize_mode": 1, "upscaling_resize_w": 128, "upscaling_resize_h": 999}
+    made = ask(door, "extra-single-image", **small, upscaling_crop=False, upscaler_1="Nearest",
+               image=png(photo))  # fmt: skip
+    assert picture_of(made["image"]).size == (128, 144), "as large as fits"
 
 
 def test_what_a_file_says_is_read(door):
