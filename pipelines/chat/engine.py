@@ -7,6 +7,7 @@ directly.
 from __future__ import annotations
 
 import contextlib
+import json
 import secrets
 import threading
 import time
@@ -29,7 +30,7 @@ from pipelines.chat.requests import (
     Sampling,
 )
 from pipelines.chat.templates import arrangements
-from pipelines.core.errors import BadRequest, Busy
+from pipelines.core.errors import BadRequest, Busy, Unavailable
 from pipelines.core.events import Progress, Result
 
 if TYPE_CHECKING:
@@ -58,6 +59,11 @@ def run(
     """
     entry = ChatCatalog(cache.home, own=ModelLibrary(cache.home)).get(request.model)
     not_sent = unsent_fields(request, entry)
+    if request.json_schema is not None and entry.backend == "transformers":
+        raise BadRequest(
+            "{model} cannot be held to a JSON schema: only GGUF models and other servers can.",
+            model=entry.title,
+        ).at("json_schema")
     request, spaces = _without_spaces(resolve(request, entry))
     if entry.backend == "remote":
         from pipelines.chat.backends.remote import Remote
@@ -78,6 +84,8 @@ def run(
             prompt, dropped = _prompt(request, model)
             _check_tokens([*request.logit_bias], model, "logit_bias")
             events = _after_spaces(_answer(request, prompt, model, stop), spaces)
+            if request.json_schema is not None:
+                events = _check_json(request, events)
             yield from _with_progress(request, events, model.context_length, dropped)
     finally:
         if model is not None and not model.alive:
@@ -218,6 +226,26 @@ def _answer(
         yield from model.generate(prompt, request, stop)
         return
     yield Finished("length", len(prompt), 0, 0, prompt_seconds=0.0, seconds=0.0)
+
+
+def _check_json(
+    request: ChatRequest | CompletionRequest, events: Iterator[Reading | Words | Finished]
+) -> Iterator[Reading | Words | Finished]:
+    """The events of an answer that is JSON where it has ended by itself; raises Unavailable."""
+    texts = [request.messages[-1].content] if getattr(request, "continue_last", False) else []
+    for event in events:
+        if isinstance(event, Words):
+            texts.append(event.text)
+        elif isinstance(event, Finished) and event.reason == "stop" and not request.stop:
+            try:
+                json.loads("".join(texts))
+            except ValueError:
+                raise Unavailable(
+                    "{model} could not be held to the JSON schema. Simplify it, or choose another "
+                    "model.",
+                    model=request.model,
+                ) from None
+        yield event
 
 
 def _echo(

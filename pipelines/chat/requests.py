@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     FailFast,
@@ -176,6 +176,23 @@ class Generation(Sampling):
             "vocabulary: −100 forbids a token.",
         ),
     ] = {}  # noqa: RUF012  a model copies it
+
+    json_schema: Annotated[
+        dict[str, Any] | None,
+        Field(
+            title="JSON schema",
+            description="The answer is JSON that fits this schema.",
+        ),
+    ] = None
+
+    @field_validator("json_schema")
+    @classmethod
+    def _schema(cls, schema: dict[str, Any] | None) -> dict[str, Any] | None:
+        if schema is None:
+            return None
+        from pipelines.chat.json_schemas import check_schema  # its library takes its time
+
+        return check_schema(schema)
 
     @property
     def penalty_window(self) -> int | None:

@@ -37,7 +37,7 @@ from pipelines.chat.rendering import process as rendering
 from pipelines.chat.requests import ChatMessage, Generation
 from pipelines.core.cache import Notes
 from pipelines.core.child_process import LineProcess
-from pipelines.core.errors import OutOfMemory, Stopped, Unavailable
+from pipelines.core.errors import BadRequest, OutOfMemory, Stopped, Unavailable
 from pipelines.core.files import temporary_root
 from pipelines.core.limits import available_cores
 from pipelines.core.messages import Message
@@ -59,6 +59,9 @@ _CERTAIN = 1e6  # a bias that makes a token sure
 _LIKELIEST = 200  # tokens among which one is looked for before all are
 # Where one of its assertions fails, it would call gdb, take seconds and print its stack.
 _NO_DEBUGGER = {"GGML_NO_BACKTRACE": "1"}
+_NO_JSON = "I"  # which none has but in texts
+_TRIED_TOKENS = 4  # of an answer that is tried
+_SCHEMAS = 256  # of which it is remembered whether answers can be held to them
 _CAUSES = 2  # of the worker's lines, shown when it fails
 _PREFIX = re.compile(r"^[\d.]+ [A-Z] (?:\w+ +)?\w+: ")  # time, level, and where in llama.cpp
 _INNER_NAME = re.compile(r"[\w:]*::\w*")  # of C++, such as "_Map_base::at"
@@ -87,6 +90,7 @@ class LlamaCpp:
         self._own_template = entry.chat_template or _template_of(path, entry)
         self.entry, self.device = entry, device
         self._closed = threading.Event()
+        self._held: dict[str, bool] = {}  # schema → whether there is a grammar for it
         self._key = secrets.token_urlsafe(32)
         # Closed to other users.
         self._folder = Path(tempfile.mkdtemp(prefix="atelier-", dir=temporary_root()))
@@ -184,8 +188,39 @@ class LlamaCpp:
             "n_predict": min(request.max_new_tokens or room, room),
             **sampling_options(request, self.context_length),
         }
+        if request.json_schema is not None:
+            self._check_schema(request.json_schema)
+            body["json_schema"] = request.json_schema
         for data in self._stream(body, stop):
             yield self._event(data)
+
+    def _check_schema(self, schema: dict[str, Any]) -> None:
+        """Raises BadRequest where there is no grammar for a schema.
+
+        llama.cpp goes on without one then, at once or after a token, and says nothing. So it is
+        made to say what no JSON has outside of texts: where it does, nothing holds it back.
+        """
+        key = json.dumps(schema, sort_keys=True)
+        if key not in self._held:
+            (token,) = self.tokenize(_NO_JSON)[:1]
+            body = {
+                "prompt": [token],
+                "n_predict": _TRIED_TOKENS,
+                "samplers": ["temperature"],
+                "temperature": 0,
+                "logit_bias": [[token, _CERTAIN]],
+                "json_schema": schema,
+            }
+            outside = self._post("/completion", body)["content"].partition('"')[0]
+            self._held[key] = self.text_of([token]) not in outside
+            while len(self._held) > _SCHEMAS:
+                self._held.pop(next(iter(self._held)))
+        if not self._held[key]:
+            raise BadRequest(
+                "Answers cannot be held to this JSON schema: no grammar can be made of it. Leave "
+                "out what is rare in it, such as lookaheads in patterns, “not”, or parts that "
+                "contradict one another."
+            ).at("json_schema")
 
     def prompt_odds(
         self, prompt: Sequence[int], count: int, stop: threading.Event

@@ -18,6 +18,7 @@ NEEDED = ("model", "messages", "prompt", "stream")
 STANDARD = (
     "stream_options", "temperature", "top_p", "seed", "max_tokens", "stop", "logprobs",
     "top_logprobs", "presence_penalty", "frequency_penalty", "logit_bias", "echo",
+    "response_format",
 )  # fmt: skip
 EXTENSIONS = (
     "top_k", "min_p", "repetition_penalty", "repeat_penalty", "continue_final_message",
@@ -37,6 +38,7 @@ _CARRIERS: Mapping[str, tuple[tuple[str, ...], Any]] = {
     "stop": (("stop",), ()),
     "seed": (("seed",), -1),
     "logprobs": (("logprobs",), None),
+    "json_schema": (("response_format",), None),
 }
 
 
@@ -117,6 +119,9 @@ def body_for(request: ChatRequest | CompletionRequest, entry: ServerModel) -> di
     }
     if request.logit_bias:
         body["logit_bias"] = {str(token): bias for token, bias in request.logit_bias.items()}
+    if request.json_schema is not None:
+        schema = {"name": "answer", "schema": request.json_schema}
+        body["response_format"] = {"type": "json_schema", "json_schema": schema}
     if isinstance(request, ChatRequest):
         body["messages"] = [message.model_dump() for message in request.messages]
         if request.logprobs is not None:

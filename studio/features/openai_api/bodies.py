@@ -22,7 +22,9 @@ from pipelines.chat.requests import (
 )
 from pipelines.core.errors import BadRequest, validate
 from studio.features.openai_api.errors import Invalid
-from studio.features.openai_api.unsupported import refuse_tools_of, refuse_unsupported
+from studio.features.openai_api.structured import schema_asked_for
+from studio.features.openai_api.tools import NO_TOOLS, Toolbox, call_text, read_tools, result_text
+from studio.features.openai_api.unsupported import refuse_parts_of, refuse_unsupported
 
 MAX_CHOICES = 8
 COMPLETION_TOKENS = 16  # of a completion that names no limit, as in OpenAI's API
@@ -35,6 +37,7 @@ NAMES = {
     "max_new_tokens": "max_tokens",
     "continue_last": "continue_final_message",
     "prompt_tokens": "prompt",
+    "json_schema": "response_format",
 }
 _SAME = (
     "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty",
@@ -82,11 +85,13 @@ class Asked:
         form: of the answer.
         requests: one for each choice, in the order of their indices.
         logprobs: how many likeliest tokens are told beside each, or None.
+        toolbox: the tools that may be called.
     """
 
     form: Form
     requests: tuple[Generation, ...]
     logprobs: int | None
+    toolbox: Toolbox = NO_TOOLS
 
     @property
     def model(self) -> str:
@@ -101,14 +106,20 @@ def chat(body: Mapping[str, Any]) -> Asked:
     """
     given = drop_nulls(body)
     form = validate_body(Form, given)
-    refuse_unsupported(given, form.n, has_limit=False)
+    refuse_unsupported(given, form.n, is_chat=True)
     if given.get("echo"):
         raise Invalid("{field} cannot be followed here. Leave it out.", field="echo", param="echo")
     wanted = validate_body(ChatLogprobs, given)
     if wanted.top_logprobs and not wanted.logprobs:
         raise Invalid("top_logprobs needs logprobs to be true.", param="top_logprobs")
     logprobs = (wanted.top_logprobs or 0) if wanted.logprobs else None
+    toolbox, schema = read_tools(given), schema_asked_for(given)
+    if toolbox.forced:
+        schema = toolbox.schema()
     said = messages(given.get("messages"))
+    is_gone_on_with = given.get("continue_final_message", said[-1]["role"] == "assistant")
+    if toolbox.tools:
+        said = _with_tools(said, toolbox)
     request = validate_body(
         ChatRequest,
         {
@@ -116,12 +127,13 @@ def chat(body: Mapping[str, Any]) -> Asked:
             "logprobs": logprobs,
             "messages": said,
             # An answer at the end is one to go on with.
-            "continue_last": given.get("continue_final_message", said[-1]["role"] == "assistant"),
+            "continue_last": is_gone_on_with,
+            "json_schema": schema,
             "overflow": "refuse",
         },
         {**NAMES, "max_new_tokens": _limit_name(given), "logprobs": "top_logprobs"},
     )
-    return Asked(form, _choices(request, form.n), logprobs)
+    return Asked(form, _choices(request, form.n), logprobs, toolbox)
 
 
 def completion(body: Mapping[str, Any]) -> Asked:
@@ -134,7 +146,7 @@ def completion(body: Mapping[str, Any]) -> Asked:
     if given.get("suffix"):
         raise Invalid("Text cannot be filled in before a suffix here.", param="suffix")
     form = validate_body(Form, given)
-    refuse_unsupported(given, form.n, has_limit=True)
+    refuse_unsupported(given, form.n, is_chat=False)
     if given.get("top_logprobs"):
         raise Invalid("{field} is not known here. Send it as {name}.", field="top_logprobs",
                       name="logprobs", param="top_logprobs")  # fmt: skip
@@ -163,7 +175,8 @@ def messages(given: Any) -> list[dict[str, Any]]:
     """A conversation in OpenAI's form as the engine takes it.
 
     Text parts become one text, ``developer`` is ``system``, and system messages at the start are
-    joined into one. An assistant's message may be empty.
+    joined into one. An assistant's message may be empty. Its calls of tools become words, and what
+    the tools have said the user's.
 
     Raises:
         Invalid: what it holds cannot be understood here; names the message.
@@ -183,6 +196,14 @@ def messages(given: Any) -> list[dict[str, Any]]:
         if role == "system" and read and all(each["role"] == "system" for each in read):
             read[0]["content"] += f"\n\n{content}"
             continue
+        if role == "tool":
+            role, content = "user", result_text(content)
+            if number > 1 and _is_of_a_tool(given[number - 2]):
+                read[-1]["content"] += f"\n{content}"
+                continue
+        elif role == "assistant" and message.get("tool_calls"):
+            content = "\n".join(filter(None, (content, call_text(message["tool_calls"], number,
+                                                                  where))))  # fmt: skip
         read.append({"role": role, "content": content})
     return read
 
@@ -311,20 +332,32 @@ def _prompts(given: Any, n: int) -> list[str | list[Any]]:
     return prompts
 
 
+def _with_tools(said: list[dict[str, Any]], toolbox: Toolbox) -> list[dict[str, Any]]:
+    """The conversation with what its system prompt says of tools."""
+    told = toolbox.describe()
+    if said[0]["role"] == "system":
+        return [{"role": "system", "content": f"{said[0]['content']}\n\n{told}"}, *said[1:]]
+    return [{"role": "system", "content": told}, *said]
+
+
+def _is_of_a_tool(message: Any) -> bool:
+    return isinstance(message, dict) and message.get("role") == "tool"
+
+
 def _role(message: Any, number: int, where: str) -> str:
     if isinstance(message, dict):
-        refuse_tools_of(message, number, where)
+        refuse_parts_of(message, number, where)
     role = message.get("role") if isinstance(message, dict) else None
     if role is None:
         raise Invalid(
-            "Message {number} has no role; it must be system, developer, user or assistant.",
+            "Message {number} has no role; it must be system, developer, user, assistant or tool.",
             number=number,
             param=f"{where}.role",
         )
-    if role not in ("system", "developer", "user", "assistant"):
+    if role not in ("system", "developer", "user", "assistant", "tool"):
         raise Invalid(
-            "Message {number} has the role {role}; it must be system, developer, user or "
-            "assistant.",
+            "Message {number} has the role {role}; it must be system, developer, user, assistant "
+            "or tool.",
             number=number,
             role=str(role)[:40],
             param=f"{where}.role",

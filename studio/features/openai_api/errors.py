@@ -37,6 +37,8 @@ from studio.features.openai_api.schemas import Error, ErrorEnvelope
 from studio.i18n import language_of_request, translate
 
 INVALID, SERVER, LIMIT = "invalid_request_error", "server_error", "rate_limit_error"
+# The engine's names of fields that it alone can judge → OpenAI's.
+_FIELDS = {"json_schema": "response_format"}
 BUSY_SECONDS = 5  # after which a client may try again, where nothing tells it better
 
 
@@ -108,7 +110,8 @@ def problem(error: BaseException, prompt: str | None = None) -> Problem:
         case Invalid():
             return Problem(400, INVALID, error.code, message, error.param)
         case BadRequest():
-            return Problem(400, INVALID, None, message, str(error.path[0]) if error.path else None)
+            field = str(error.path[0]) if error.path else None
+            return Problem(400, INVALID, None, message, _FIELDS.get(field, field))
         case MethodNotAllowed():
             headers = {"allow": error.allowed}
             return Problem(405, INVALID, "method_not_allowed", message, headers=headers)

@@ -77,19 +77,49 @@ class CompletionLogprobs(Schema):
     text_offset: list[int]
 
 
+class CalledFunction(Schema):
+    """A tool that is called; its arguments are JSON."""
+
+    name: Annotated[str | None, Field(exclude_if=_is_empty)] = None
+    arguments: Text
+
+
+class ToolCall(Schema):
+    """A call of a tool."""
+
+    id: str
+    type: Literal["function"] = "function"
+    function: CalledFunction
+
+
+class ToolCallPiece(Schema):
+    """What a piece adds to a call: who is called, or more of the arguments."""
+
+    index: int
+    id: Annotated[str | None, Field(exclude_if=_is_empty)] = None
+    type: Annotated[Literal["function"] | None, Field(exclude_if=_is_empty)] = None
+    function: CalledFunction
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class Message(Schema):
-    """What a chat's model has said."""
+    """What a chat's model has said; without words where it only calls tools."""
 
     role: Literal["assistant"] = "assistant"
-    content: Text
+    content: Text | None
     refusal: None = None
+    tool_calls: Annotated[list[ToolCall] | None, Field(exclude_if=_is_none)] = None
 
 
 class Delta(Schema):
     """What a piece adds to a message; the last one adds nothing."""
 
     role: Annotated[str | None, Field(exclude_if=_is_empty)] = None
-    content: Annotated[Text | None, Field(exclude_if=lambda text: text is None)] = None
+    content: Annotated[Text | None, Field(exclude_if=_is_none)] = None
+    tool_calls: Annotated[list[ToolCallPiece] | None, Field(exclude_if=_is_none)] = None
 
 
 # By Atelier's own name what another server has sent besides words.

@@ -114,26 +114,19 @@ _OTHER_NAMES: Mapping[str, tuple[str, tuple[Any, ...]]] = {
 }
 
 
-def refuse_unsupported(given: Mapping[str, Any], choices: int, has_limit: bool) -> None:
+def refuse_unsupported(given: Mapping[str, Any], choices: int, is_chat: bool) -> None:
     """Refuses the first field that asks for what cannot be had.
 
     Args:
         choices: ``n``: as many answers are tried as are given.
-        has_limit: whether an answer has a limit where the body names none, so that to ask for none
-            is to ask for something.
+        is_chat: of an answer in a chat, which has no limit where the body names none. To ask for
+            no limit of a completion is to ask for something.
 
     Raises:
         Invalid: names the field and says what to do.
     """
-    _refuse_tools(given)
-    kind = given.get("response_format")
-    kind = kind.get("type", "text") if isinstance(kind, dict) and kind else kind
-    if kind not in (*_EMPTY, "text"):
-        raise Invalid(
-            "Answers are text here; a response_format of the type {kind} cannot be promised.",
-            kind=str(kind)[:40],
-            param="response_format",
-        )
+    if not is_chat:
+        _refuse_in_completions(given)
     best_of = given.get("best_of")
     if best_of not in (None, 0, 1, choices):
         raise Invalid(
@@ -148,7 +141,7 @@ def refuse_unsupported(given: Mapping[str, Any], choices: int, has_limit: bool) 
         if given[name] not in _EMPTY or name in _ON:
             raise Invalid("{field} cannot be followed here. Leave it out.", field=name, param=name)
     for name, (ours, neutral) in _OTHER_NAMES.items():
-        if has_limit:
+        if not is_chat:
             neutral = tuple(each for each in neutral if each != _NO_LIMIT)
         # Some clients send a value by all of its names.
         if name in given and given[name] not in (*_EMPTY, *neutral, given.get(ours)):
@@ -157,28 +150,19 @@ def refuse_unsupported(given: Mapping[str, Any], choices: int, has_limit: bool) 
             )
 
 
-def refuse_tools_of(message: Mapping[str, Any], number: int, where: str) -> None:
-    """Refuses a message in which tools were used.
+def refuse_parts_of(message: Mapping[str, Any], number: int, where: str) -> None:
+    """Refuses a message that refers to sound, or calls a function as was done before tools.
 
     Raises:
         Invalid: names the field of the message.
     """
-    if message.get("role") in ("tool", "function"):
+    if message.get("function_call"):
         raise Invalid(
-            "Message {number} is a tool's; tools cannot be used here yet. Leave out what they "
-            "said, or put it into a message of the role user.",
-            number=number,
-            param=f"{where}.role",
+            "{field} is not known here. Send it as {name}.",
+            field="function_call",
+            name="tool_calls",
+            param=f"{where}.function_call",
         )
-    for name in ("tool_calls", "function_call"):
-        if message.get(name):
-            raise Invalid(
-                "Message {number} calls tools ({field}); tools cannot be used here yet. Leave out "
-                "the calls and what the tools said.",
-                number=number,
-                field=name,
-                param=f"{where}.{name}",
-            )
     if message.get("audio"):
         raise Invalid(
             "Message {number} refers to sound; the models here read text only.",
@@ -187,16 +171,23 @@ def refuse_tools_of(message: Mapping[str, Any], number: int, where: str) -> None
         )
 
 
-def _refuse_tools(given: Mapping[str, Any]) -> None:
+def _refuse_in_completions(given: Mapping[str, Any]) -> None:
+    """Refuses what only an answer in a chat can be asked for."""
+    kind = given.get("response_format")
+    kind = kind.get("type", "text") if isinstance(kind, dict) and kind else kind
+    if kind not in (*_EMPTY, "text"):
+        raise Invalid(
+            "Answers are text here; a response_format of the type {kind} cannot be promised.",
+            kind=str(kind)[:40],
+            param="response_format",
+        )
     for choice, tools in (("tool_choice", "tools"), ("function_call", "functions")):
         chosen = given.get(choice, "auto")
         if chosen not in (*_EMPTY, "auto", "none"):
             raise Invalid("There are no tools here that could be chosen.", param=choice)
         if given.get(tools) not in _EMPTY and chosen != "none":
             raise Invalid(
-                "The models here cannot use tools yet. Leave {field} out, or set {choice} to "
-                '"none".',
+                "Completions cannot use {field}. Send a conversation to /v1/chat/completions.",
                 field=tools,
-                choice=choice,
                 param=tools,
             )

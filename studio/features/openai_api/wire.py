@@ -15,6 +15,7 @@ from studio.api import sse
 from studio.features.openai_api import schemas
 from studio.features.openai_api.bodies import Asked
 from studio.features.openai_api.running import Answer
+from studio.features.openai_api.tools import Call, CallReader
 
 DONE = sse.event("[DONE]")
 LEAST_LOGPROB = -9999.0  # OpenAI's number for what is all but impossible; JSON has no infinity
@@ -88,27 +89,67 @@ class ChatFormat(Format):
     kind, piece = schemas.ChatCompletion, schemas.ChatCompletionChunk
     prefix, prompt = "chatcmpl", "messages"
 
+    def __init__(self, asked: Asked) -> None:
+        super().__init__(asked)
+        self._readers = [CallReader(asked.toolbox) for _ in asked.requests]
+        self._calls = [0] * len(asked.requests)  # that were told so far
+
     def first_chunk(self, index: int) -> str:
         return self._piece(index, schemas.Delta(role="assistant", content=""))
 
     def words(self, index: int, words: Words) -> str:
         odds = self._odds(words.odds) if words.odds else None
+        if self.asked.toolbox.tools:
+            found = self._readers[index].read(words.text)
+            text = "".join(self._tell(index, each) for each in found)
+            return text + (self._piece(index, schemas.Delta(), logprobs=odds) if odds else "")
         if not (words.text or odds):
             return ""
         return self._piece(index, schemas.Delta(content=words.text), logprobs=odds)
 
     def end_choice(self, index: int, facts: dict[str, Any]) -> str:
-        return self._piece(index, schemas.Delta(), **_end(facts))
+        text = ""
+        if self.asked.toolbox.tools:
+            text = "".join(self._tell(index, each) for each in self._readers[index].end())
+        end = _end(facts, bool(self._calls[index]))
+        return text + self._piece(index, schemas.Delta(), **end)
+
+    def _tell(self, index: int, found: str | Call) -> str:
+        """A piece with words, or those with a call: who is called, then the arguments."""
+        if isinstance(found, str):
+            return self._piece(index, schemas.Delta(content=found))
+        number, self._calls[index] = self._calls[index], self._calls[index] + 1
+        who = schemas.CalledFunction(name=found.name, arguments="")
+        arguments = schemas.CalledFunction(arguments=found.arguments)
+        pieces = (
+            schemas.ToolCallPiece(index=number, id=found.id, type="function", function=who),
+            schemas.ToolCallPiece(index=number, function=arguments),
+        )
+        return "".join(self._piece(index, schemas.Delta(tool_calls=[each])) for each in pieces)
 
     def _piece(self, index: int, delta: schemas.Delta, **more: Any) -> str:
         return self._event(schemas.ChatPiece(index=index, delta=delta, **more))
 
     def choice(self, index: int, answer: Answer) -> schemas.ChatChoice:
+        message, calls = schemas.Message(content=answer.text), []
+        if self.asked.toolbox.tools:
+            reader = CallReader(self.asked.toolbox)
+            found = [*reader.read(answer.text), *reader.end()]
+            calls = [each for each in found if isinstance(each, Call)]
+            words = "".join(each for each in found if isinstance(each, str))
+            told = [
+                schemas.ToolCall(
+                    id=each.id,
+                    function=schemas.CalledFunction(name=each.name, arguments=each.arguments),
+                )
+                for each in calls
+            ]
+            message = schemas.Message(content=words or None, tool_calls=told or None)
         return schemas.ChatChoice(
             index=index,
-            message=schemas.Message(content=answer.text),
+            message=message,
             logprobs=self._odds(answer.odds),
-            **_end(answer.facts),
+            **_end(answer.facts, bool(calls)),
         )
 
     def _odds(self, odds: Sequence[TokenOdds]) -> schemas.ChatLogprobs | None:
@@ -203,9 +244,12 @@ def usage(facts: Iterable[dict[str, Any]], prompts: int) -> schemas.Usage | None
     )
 
 
-def _end(facts: dict[str, Any]) -> dict[str, Any]:
+def _end(facts: dict[str, Any], is_called: bool = False) -> dict[str, Any]:
     """The fields that say why a choice ends, and what has come besides words."""
-    return {name: facts[name] for name in ("finish_reason", "left_out") if facts.get(name)}
+    ends = {name: facts[name] for name in ("finish_reason", "left_out") if facts.get(name)}
+    if is_called and ends.get("finish_reason") == "stop":
+        ends["finish_reason"] = "tool_calls"
+    return ends
 
 
 def _one(odds: TokenOdds) -> dict[str, Any]:
