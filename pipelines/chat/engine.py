@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from pipelines.chat import text_vectors
 from pipelines.chat.backends.remote_fields import unsent_fields
 from pipelines.chat.catalog import ChatCatalog
 from pipelines.chat.context import context_exceeded, fit
@@ -30,6 +31,7 @@ from pipelines.chat.requests import (
     Sampling,
 )
 from pipelines.chat.templates import arrangements
+from pipelines.chat.text_vectors import EmbeddingRequest
 from pipelines.core.errors import BadRequest, Busy, Unavailable
 from pipelines.core.events import Progress, Result
 
@@ -41,7 +43,9 @@ PLAIN = Sampling(temperature=1.0, top_p=1.0, top_k=0, min_p=0.0, repetition_pena
 
 
 def run(
-    request: ChatRequest | CompletionRequest, cache: ModelCache, stop: threading.Event
+    request: ChatRequest | CompletionRequest | EmbeddingRequest,
+    cache: ModelCache,
+    stop: threading.Event,
 ) -> Iterator[Progress | Reading | Words | Result]:
     """Answers ``request``; see :mod:`pipelines.chat.events` for what is yielded.
 
@@ -57,6 +61,9 @@ def run(
         ContextExceeded: the prompt does not fit and must not be shortened, or cannot be.
         UserError: the model cannot be had, or has failed.
     """
+    if isinstance(request, EmbeddingRequest):
+        yield from text_vectors.run(request, cache, stop)
+        return
     entry = ChatCatalog(cache.home, own=ModelLibrary(cache.home)).get(request.model)
     not_sent = unsent_fields(request, entry)
     if request.json_schema is not None and entry.backend == "transformers":

@@ -25,6 +25,7 @@ from pipelines.models.catalog import Bytes
 
 FOLDER = "chat"  # in presets and in the home folder
 CACHE_PREFIX = "chat:"  # before a model's name in the model cache: as its backend runs it
+EMBED_PREFIX = "embed:"  # a GGUF model that gives embeddings, in a worker of its own
 INSPECT_PREFIX = "llama:"  # the same model as transformers has it, to look into
 OWN = "own-chat:"  # before the id of a model that somebody has made here
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipelines.chat.catalog import ChatCatalog, find
-from pipelines.chat.entries import CACHE_PREFIX, INSPECT_PREFIX, ChatEntry
+from pipelines.chat.entries import CACHE_PREFIX, EMBED_PREFIX, INSPECT_PREFIX, ChatEntry
 from pipelines.chat.model_library import ModelLibrary
 from pipelines.core.cache import Loaded, Notes
 from pipelines.core.errors import Unavailable
 from pipelines.core.paths import HUB_FOLDER
 
-PREFIXES = (CACHE_PREFIX, INSPECT_PREFIX)
+PREFIXES = (CACHE_PREFIX, EMBED_PREFIX, INSPECT_PREFIX)
 
 
 def load(name: str, device: str, notes: Notes, offline: bool, home: Path) -> Loaded:
@@ -34,6 +34,10 @@ def load(name: str, device: str, notes: Notes, offline: bool, home: Path) -> Loa
         from pipelines.chat.backends.llama_cpp import LlamaCpp
 
         return LlamaCpp(entry, path, device, notes)
+    if prefix == EMBED_PREFIX:
+        from pipelines.chat.backends.llama_embedder import LlamaEmbedder
+
+        return LlamaEmbedder(entry, path, device, notes)
     from pipelines.chat.backends.transformers_model import load as load_transformers
 
     return load_transformers(entry, path, device, notes, home)

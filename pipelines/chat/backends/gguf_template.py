@@ -1,4 +1,4 @@
-"""The chat template in a GGUF file, read without llama.cpp.
+"""The chat template in a GGUF file, and whether it says how to pool, read without llama.cpp.
 
 Where llama.cpp finds one it runs it while it loads the model, without a limit: one that counts for
 ever, or fills the memory, would take the machine. So it is given another, and the model's own is
@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 KEY = "tokenizer.chat_template"
+POOLING = ".pooling_type"  # behind the architecture's name
 MAX_TEMPLATE = 1_000_000  # bytes; the largest public ones have 30,000
 MAX_PAIRS = 10_000
 _STRING, _ARRAY = 8, 9
@@ -39,13 +41,32 @@ def read_template(path: Path) -> str:
         return ""
 
 
-def _find(file: IO[bytes]) -> str:
+def names_pooling(path: Path) -> bool:
+    """Whether a file says how its model's embeddings are pooled, as those made for them do."""
+    try:
+        with path.open("rb") as file:
+            for name, kind in _pairs(file):
+                if name.endswith(POOLING.encode()):
+                    return True
+                _skip(file, kind)
+    except (OSError, EOFError, struct.error):
+        pass
+    return False
+
+
+def _pairs(file: IO[bytes]) -> Iterator[tuple[bytes, int]]:
+    """Name of each value and the number of its type; whoever iterates goes on behind the value."""
     magic, version, _, pairs = struct.unpack("<4sIQQ", _read(file, 24))
     if magic != b"GGUF" or version not in (2, 3):
-        return ""
+        return
     for _ in range(min(pairs, MAX_PAIRS)):
         name = _read(file, _number(file))
         (kind,) = struct.unpack("<I", _read(file, 4))
+        yield name, kind
+
+
+def _find(file: IO[bytes]) -> str:
+    for name, kind in _pairs(file):
         if kind == _STRING and name == KEY.encode():
             if (length := _number(file)) > MAX_TEMPLATE:
                 raise TemplateTooLong(length)

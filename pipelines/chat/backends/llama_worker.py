@@ -37,6 +37,13 @@ def parameters(settings: dict[str, Any]) -> Any:
     params.endpoint_slots = False  # would show others' prompts
     params.ui = False
     params.chat_template = settings.get("chat_template", "")  # in the place of the file's own
+    if settings.get("embedding"):
+        params.embedding = True
+        params.n_ubatch = settings["batch"]  # a text is read at once
+        # Else texts that are read beside others get other vectors than alone.
+        params.kv_unified = True
+        if settings["pools_by_mean"]:  # else as the file says
+            params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
     params.verbosity = 1  # errors only; they are the cause that a person is told
     return params
 

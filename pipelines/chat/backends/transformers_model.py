@@ -226,6 +226,23 @@ class TransformersModel:
             seconds=time.perf_counter() - read,
         )
 
+    def embed(self, tokens: Sequence[int], stop: threading.Event) -> list[float]:
+        """The mean of a text's last hidden states, of length 1.
+
+        Raises:
+            Stopped: ``stop`` was set.
+            ContextExceeded: the text does not fit.
+        """
+        import torch
+
+        if len(tokens) > self.context_length:
+            raise context_exceeded(len(tokens), self.context_length)
+        with self._in_turn(stop), torch.inference_mode():
+            ids = torch.tensor([[*tokens]], device=self.model.device)
+            states = self.model(ids, output_hidden_states=True).hidden_states[-1]  # (1, L, H)
+            mean = states[0].float().mean(0)
+            return (mean / mean.norm().clamp(min=1e-12)).tolist()
+
     def prompt_odds(
         self, prompt: Sequence[int], count: int, stop: threading.Event
     ) -> Iterator[Reading | TokenOdds]:

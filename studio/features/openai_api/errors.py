@@ -38,7 +38,7 @@ from studio.i18n import language_of_request, translate
 
 INVALID, SERVER, LIMIT = "invalid_request_error", "server_error", "rate_limit_error"
 # The engine's names of fields that it alone can judge → OpenAI's.
-_FIELDS = {"json_schema": "response_format"}
+_FIELDS = {"json_schema": "response_format", "inputs": "input"}
 BUSY_SECONDS = 5  # after which a client may try again, where nothing tells it better
 
 

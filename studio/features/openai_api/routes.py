@@ -19,7 +19,7 @@ from studio.api.job_waiting import Gone
 from studio.core.accounts.accounts import Owner
 from studio.core.accounts.keys import ApiKey
 from studio.core.services import Studio
-from studio.features.openai_api import bodies, image_edits, images, models
+from studio.features.openai_api import bodies, image_edits, images, models, text_vectors
 from studio.features.openai_api.answering import Answering
 from studio.features.openai_api.errors import Invalid, Route
 from studio.features.openai_api.schemas import ModelList
@@ -123,12 +123,15 @@ def completion(asker: CurrentAsker, data: JsonObject) -> Response:
     return Answering(CompletionFormat(asked), asker.open_stream, asker.count_tokens)
 
 
-@router.post(f"{OPENAI}/embeddings")
-async def embeddings() -> None:
-    raise Invalid(
-        "Embeddings are not given here: none of the models has been trained for them.",
-        code="unsupported",
-    )
+@router.post(f"{OPENAI}/embeddings", dependencies=RATED)
+async def embed(request: Request, asker: CurrentAsker, data: JsonObject) -> Response:
+    """The vectors of texts."""
+    wanted, form = text_vectors.request_of(data)
+    try:
+        text = await text_vectors.embed(asker, wanted, form, request.receive)
+    except Gone:
+        return Response(status_code=499)  # which nobody reads
+    return Response(text, media_type="application/json", headers=NOT_KEPT)
 
 
 @router.post(f"{OPENAI}/images/generations", dependencies=RATED)

@@ -207,12 +207,6 @@ def test_bad_value_of_a_completion_is_refused_by_its_name(client, changes, param
     assert caught.value.param == param
 
 
-def test_embeddings_are_refused_with_a_code(client):
-    with pytest.raises(openai.BadRequestError) as caught:
-        client.embeddings.create(model=MODEL, input="a duck")
-    assert caught.value.code == "unsupported"
-
-
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [("GET", CHAT, 405), ("POST", "/v1/models", 405), ("GET", "/v1/nothing", 404),
