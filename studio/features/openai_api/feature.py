@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from studio.core.feature import Feature, ForeignApi, Upload
 from studio.features.openai_api.errors import problem
+from studio.features.openai_api.responses import ResponseMemory
 from studio.features.openai_api.routes import OPENAI, router
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def refuse(error: UserError, language: str) -> Response:
 
 FEATURE = Feature(
     name="openai_api",
+    services={"openai_responses": ResponseMemory},
     foreign_apis=(
         ForeignApi(
             door="openai",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 from anyio.to_thread import run_sync
@@ -19,7 +20,7 @@ from studio.api.job_waiting import Gone
 from studio.core.accounts.accounts import Owner
 from studio.core.accounts.keys import ApiKey
 from studio.core.services import Studio
-from studio.features.openai_api import bodies, image_edits, images, models, text_vectors
+from studio.features.openai_api import bodies, image_edits, images, models, responses, text_vectors
 from studio.features.openai_api.answering import Answering
 from studio.features.openai_api.errors import Invalid, Route
 from studio.features.openai_api.schemas import ModelList
@@ -121,6 +122,29 @@ def completion(asker: CurrentAsker, data: JsonObject) -> Response:
     asked = bodies.completion(data)
     asker.check(asked)
     return Answering(CompletionFormat(asked), asker.open_stream, asker.count_tokens)
+
+
+@router.post(f"{OPENAI}/responses", dependencies=RATED)
+def respond(asker: CurrentAsker, data: JsonObject) -> Response:
+    """The answer to a conversation, in the newer form."""
+    memory, owner = asker.studio.openai_responses, asker.owner.id
+    wanted = responses.read_body(data, partial(memory.get, owner))
+    asker.check(wanted.asked)
+    form = responses.ResponseFormat(wanted, partial(memory.keep, owner))
+    return Answering(form, asker.open_stream, asker.count_tokens)
+
+
+@router.get(f"{OPENAI}/responses/{{response_id}}")
+def response(response_id: str, studio: CurrentStudio, owner: CurrentOwner) -> dict[str, Any]:
+    """A response that is still remembered."""
+    return studio.openai_responses.get(owner.id, response_id).body
+
+
+@router.delete(f"{OPENAI}/responses/{{response_id}}")
+def forget(response_id: str, studio: CurrentStudio, owner: CurrentOwner) -> dict[str, Any]:
+    """Forgets a response."""
+    studio.openai_responses.forget(owner.id, response_id)
+    return {"id": response_id, "object": "response", "deleted": True}
 
 
 @router.post(f"{OPENAI}/embeddings", dependencies=RATED)

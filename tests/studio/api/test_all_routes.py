@@ -21,6 +21,7 @@ from studio.api import gradio_guard
 from studio.api.access import OPEN_PATHS, SAFE_METHODS
 from studio.app import build_app, open_studio
 from studio.core.services import Options
+from studio.features.openai_api.responses import Kept
 from studio.features.training.training_jobs import TrainingFolder
 from tests.patience import PATIENCE
 from tests.pipelines.diffusion.lora import files
@@ -46,6 +47,7 @@ IDS = {
     "chats/messages/{message_id}": "message",
     "thumbnails/{picture_id}": "picture",
     "mcp/pictures/{picture_id}": "picture",
+    "v1/responses/{response_id}": "response",
 }
 # The rest of a path, and paths about nothing that is anybody's own.
 OTHERS = {
@@ -206,7 +208,8 @@ def things(studio, bob, twin_home) -> dict[str, str]:
     made["lora"] = _create(bob, "loras", params={"name": "clay"}, content=lora)["id"]
     chat = studio[0].conversations.new("bob", "smollm2-135m")
     (message,) = studio[0].conversations.say("bob", chat.id, "hello", chat.revision)
-    made |= {"chat": chat.id, "message": message.id}
+    made |= {"chat": chat.id, "message": message.id, "response": "resp_bob"}
+    studio[0].openai_responses.keep("bob", Kept([], {"id": made["response"]}))
     for kind, name, more in (
         ("dreambooth", "training", {"subject": subject["id"]}),
         ("prune", "pruning", {"model": "smollm2-135m"}),

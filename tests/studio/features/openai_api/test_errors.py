@@ -210,7 +210,8 @@ def test_bad_value_of_a_completion_is_refused_by_its_name(client, changes, param
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [("GET", CHAT, 405), ("POST", "/v1/models", 405), ("GET", "/v1/nothing", 404),
-     ("DELETE", "/v1/files/x", 404), ("POST", "/v1/responses", 404)],
+     ("DELETE", "/v1/files/x", 404), ("POST", "/v1/audio/speech", 404),
+     ("PUT", "/v1/responses", 405)],
 )  # fmt: skip
 def test_other_paths_and_methods_are_refused_in_the_envelope(raw, method, path, status):
     answer = raw.request(method, path)
