@@ -14,6 +14,7 @@ from pydantic import Field
 from starlette.types import Receive
 
 from pipelines.core.errors import BadRequest, UserError
+from pipelines.core.messages import Message
 from studio.api.job_waiting import wait_for_end
 from studio.core.jobs.record import DONE, Job
 from studio.features.openai_api.bodies import Options, drop_nulls, rename_fields, validate_body
@@ -134,4 +135,6 @@ def _answer(studio: Studio, job: Job) -> str:
         for path in [studio.gallery.path(job.owner, picture.id)]
     ]
     size = f"{pictures[0].width}x{pictures[0].height}"
-    return json.dumps(Images(created=int(time.time()), data=data, size=size).model_dump())
+    notes = [str(Message.from_json(note)) for note in (job.result or {}).get("notes", ())]
+    images = Images(created=int(time.time()), data=data, size=size, notes=notes or None)
+    return json.dumps(images.model_dump())

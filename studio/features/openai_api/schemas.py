@@ -234,12 +234,15 @@ class Image(Schema):
 
 
 class Images(Schema):
-    """The pictures of one request; ``size`` is WIDTHxHEIGHT in pixels."""
+    """The pictures of one request; ``size`` is WIDTHxHEIGHT in pixels. By Atelier's own name,
+    ``notes``, what had no effect or was done otherwise.
+    """
 
     created: int
     data: list[Image]
     output_format: Literal["png"] = "png"
     size: str
+    notes: Annotated[list[str] | None, Field(exclude_if=_is_none)] = None
 
 
 class Error(Schema):

@@ -45,6 +45,13 @@ def test_pictures_come_inside_the_answer(client, studio):
     assert len(studio.gallery.search("local", "red mug")) >= 2, "they are in the gallery as well"
 
 
+def test_what_had_no_effect_is_said_beside_the_pictures(client):
+    answer = paint(client, extra={"negative_prompt": "blue", "guidance": 1})
+    (note,) = answer.model_extra["notes"]
+    assert "negative" in note.lower()
+    assert "notes" not in (paint(client).model_extra or {})
+
+
 def test_the_same_seed_paints_the_same(client):
     first, again = (picture(paint(client).data[0]).tobytes() for _ in range(2))
     assert first == again
