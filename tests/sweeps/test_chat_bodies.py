@@ -78,8 +78,8 @@ NOTHING: dict[str, list[Any]] = {  # asks for nothing
     "safety_identifier": ["x"],
 }  # fmt: skip
 REFUSED: dict[str, list[Any]] = {
-    "tools": [[TOOL]], "functions": [[{"name": "f"}]], "tool_choice": ["required", TOOL],
-    "response_format": [{"type": "json_object"}, "json_object", {"type": "json_schema"}],
+    "tools": [{"f": 1}, [TOOL] * 200], "functions": [[{"name": "f"}]],
+    "tool_choice": ["required", TOOL], "response_format": [{"type": "xml"}, "json_object"],
     "n": [0, 9, "many", 1.5, [1]], "best_of": [5], "modalities": [["audio"]],
     "audio": [{"voice": "x"}], "reasoning_effort": ["high"], "web_search_options": [{"a": 1}],
     "guided_json": [{"type": "object"}], "grammar": ["root ::= a"], "min_tokens": [3],
@@ -154,8 +154,8 @@ def conversation(draw: random.Random, body: Body) -> None:
         at = draw.randrange(len(messages) + 1)
         odd, where = draw.choice(
             [
-                ({"role": "assistant", "content": None, "tool_calls": [TOOL]}, "tool_calls"),
-                ({"role": "tool", "content": "5", "tool_call_id": "1"}, "role"),
+                ({"role": "assistant", "tool_calls": [{"id": "1"}]}, "tool_calls[0]"),
+                ({"role": "tool", "content": None, "tool_call_id": "1"}, "content"),
                 ({"role": "bishop", "content": "x"}, "role"),
                 ({"content": "x"}, "role"),
                 ("x", "role"),

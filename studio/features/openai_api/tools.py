@@ -159,10 +159,9 @@ def _choose(choice: Any, tools: Sequence[Tool]) -> tuple[Tool, ...]:
     found = tuple(tool for tool in tools if tool.name == name)
     if not found:
         raise Invalid(
-            "{field} is {value}; it must be none, auto, required, or a function that is among the "
-            "tools.",
+            "{field} is {value}; it must be auto, required, or a function that is among the tools.",
             field="tool_choice",
-            value=json.dumps(choice)[:80],
+            value=next((each[:80] for each in (name, choice) if isinstance(each, str)), "?"),
             param="tool_choice",
         )
     return found
